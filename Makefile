@@ -1,0 +1,37 @@
+# Two commands do everything on a fresh machine with Python 3.11+: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN ?= runs/demo
+
+.PHONY: help install demo baselines test lint tensorboard benchmark clean
+help:            ## this list
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/  —/'
+
+install: .venv/.installed  ## environment and package, once; again only when pyproject.toml changes
+.venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --progress-bar off -e '.[dev]'
+	touch $@
+
+demo: install    ## train a PixelVAE on 5,000 embedded digits, evaluate it, draw its pictures
+	$(BIN)/python scripts/demo.py --out $(RUN)
+
+baselines: install  ## what the demo's numbers stand beside (about 25 minutes)
+	$(BIN)/python scripts/baselines.py
+
+test: install    ## the whole suite
+	$(BIN)/python -m pytest
+
+lint: install    ## style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+tensorboard: install  ## look at the runs in a browser
+	$(BIN)/tensorboard --logdir runs
+
+benchmark: install  ## speed, by ratios within one run
+	$(BIN)/python scripts/benchmark.py
+
+clean:           ## remove runs and caches, keep the environment
+	rm -rf runs .pytest_cache .ruff_cache .mypy_cache
