@@ -1,0 +1,29 @@
+"""Data sets of integer levels, their splits, and the order in which training and evaluation visit them."""
+
+from pixelvae.data.audio import AudioDataSet, AudioFolder, SpokenDigits
+from pixelvae.data.folder import ImageFolder
+from pixelvae.data.images import Digits, MNIST5k
+from pixelvae.data.published import CIFAR10, KMNIST, MNIST, SVHN, FashionMNIST
+from pixelvae.data.spec import ABSENT, DataSpec
+from pixelvae.data.splits import Batches, BatchKey, DataSet, Split, sequential
+
+__all__ = [
+    "ABSENT",
+    "CIFAR10",
+    "KMNIST",
+    "MNIST",
+    "SVHN",
+    "AudioDataSet",
+    "AudioFolder",
+    "BatchKey",
+    "Batches",
+    "DataSet",
+    "DataSpec",
+    "Digits",
+    "FashionMNIST",
+    "ImageFolder",
+    "MNIST5k",
+    "Split",
+    "SpokenDigits",
+    "sequential",
+]

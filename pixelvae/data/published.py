@@ -1,0 +1,207 @@
+"""The published data sets of pictures that torchvision downloads and reads."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pixelvae.data.images import in_memory
+from pixelvae.data.splits import DataSet
+from pixelvae.data.transforms import Binarisation, Quantiser
+
+Part = Literal["train", "test"]
+
+
+class PublishedImages(DataSet):
+    """Base of the data sets that torchvision reads: their options, and where validation comes from.
+
+    Validation is the tail of the publisher's training set; the test set is the publisher's.
+
+    Args:
+        root: Folder of all data sets, each of which has its place in it.
+        levels: K, from 2 to 256. No default, for bits per dimension at different K do not compare.
+        binarisation: With two levels only: ``dynamic`` (also when left out) or ``threshold``, see `Quantiser`.
+        download: Fetch the files that are missing.
+        seed: Fixes the draws of binary pixels.
+
+    Raises:
+        ValueError: If an option is out of range.
+        FileNotFoundError: If a file is missing and `download` is false.
+    """
+
+    files: ClassVar[tuple[str, ...]]
+    """What torchvision reads, relative to `root`."""
+
+    validation_share: ClassVar[int]
+    """One in so many of the training examples is kept for validation."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        levels: int,
+        binarisation: Binarisation | None = None,
+        download: bool = False,
+        seed: int = 0,
+    ) -> None:
+        quantise = Quantiser(levels, binarisation, seed=seed)
+        folder = Path(root).expanduser()
+        if not download:
+            self._require_files(folder)
+        grey, labels = self._read("train", folder, download)
+        num_train = len(grey) - len(grey) // self.validation_share
+        super().__init__(
+            in_memory("train", grey[:num_train], labels[:num_train], quantise),
+            in_memory("validation", grey[num_train:], labels[num_train:], quantise),
+            in_memory("test", *self._read("test", folder, download), quantise),
+        )
+
+    @classmethod
+    def _require_files(cls, root: Path) -> None:
+        missing = [file for file in cls.files if not (root / file).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{cls.__name__}: no {', '.join(missing)} in {root.absolute()}: set `root` to the folder that "
+                "holds them, or `download: true` to fetch them"
+            )
+
+    @staticmethod
+    @abstractmethod
+    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
+        """Grey values (N, C, H, W) uint8 and labels (N,) of the publisher's training or test set."""
+
+
+def _idx_files(name: str) -> tuple[str, ...]:
+    parts, kinds = ("train", "t10k"), ("images-idx3", "labels-idx1")
+    return tuple(f"{name}/raw/{part}-{kind}-ubyte" for part in parts for kind in kinds)
+
+
+class MNIST(PublishedImages):
+    """70,000 handwritten digits, 28x28 grey pixels: 50,000 / 10,000 / 10,000.
+
+    Reference:
+        Gradient-based learning applied to document recognition (LeCun et al., 1998).
+        https://doi.org/10.1109/5.726791
+
+    Example:
+        >>> MNIST(root="no/such/folder", levels=2)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        FileNotFoundError: MNIST: no MNIST/raw/train-images-idx3-ubyte, ...
+    """
+
+    files = _idx_files("MNIST")
+    validation_share = 6
+
+    @staticmethod
+    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
+        from torchvision import datasets
+
+        digits = datasets.MNIST(root, train=part == "train", download=download)
+        return digits.data.unsqueeze(1), digits.targets
+
+
+class FashionMNIST(PublishedImages):
+    """70,000 garments of ten kinds, 28x28 grey pixels: 50,000 / 10,000 / 10,000.
+
+    Reference:
+        Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms (Xiao et al., 2017).
+        https://arxiv.org/abs/1708.07747
+
+    Example:
+        >>> FashionMNIST(root="no/such/folder", levels=2)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        FileNotFoundError: FashionMNIST: no FashionMNIST/raw/train-images-idx3-ubyte, ...
+    """
+
+    files = _idx_files("FashionMNIST")
+    validation_share = 6
+
+    @staticmethod
+    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
+        from torchvision import datasets
+
+        garments = datasets.FashionMNIST(root, train=part == "train", download=download)
+        return garments.data.unsqueeze(1), garments.targets
+
+
+class KMNIST(PublishedImages):
+    """70,000 cursive Japanese characters of ten kinds, 28x28 grey pixels: 50,000 / 10,000 / 10,000.
+
+    Reference:
+        Deep Learning for Classical Japanese Literature (Clanuwat et al., 2018).
+        https://arxiv.org/abs/1812.01718
+
+    Example:
+        >>> KMNIST(root="no/such/folder", levels=2)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        FileNotFoundError: KMNIST: no KMNIST/raw/train-images-idx3-ubyte, ...
+    """
+
+    files = _idx_files("KMNIST")
+    validation_share = 6
+
+    @staticmethod
+    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
+        from torchvision import datasets
+
+        characters = datasets.KMNIST(root, train=part == "train", download=download)
+        return characters.data.unsqueeze(1), characters.targets
+
+
+class CIFAR10(PublishedImages):
+    """60,000 photographs of ten kinds, 32x32 RGB pixels: 45,000 / 5,000 / 10,000.
+
+    Reference:
+        Learning Multiple Layers of Features from Tiny Images (Krizhevsky, 2009).
+        https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
+
+    Example:
+        >>> CIFAR10(root="no/such/folder", levels=256)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        FileNotFoundError: CIFAR10: no cifar-10-batches-py/data_batch_1, ...
+    """
+
+    files = tuple(
+        f"cifar-10-batches-py/{file}"
+        for file in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
+    )
+    validation_share = 10
+
+    @staticmethod
+    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
+        from torchvision import datasets
+
+        with warnings.catch_warnings():
+            # The files were pickled in 2009, when numpy described dtypes in a way that it now calls deprecated.
+            warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed as Python or NumPy boolean")
+            photographs = datasets.CIFAR10(root, train=part == "train", download=download)
+        grey = torch.from_numpy(photographs.data).permute(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W)
+        return grey.contiguous(), torch.tensor(photographs.targets)
+
+
+class SVHN(PublishedImages):
+    """99,289 house numbers cropped to a digit, 32x32 RGB pixels: 65,932 / 7,325 / 26,032.
+
+    Reference:
+        Reading Digits in Natural Images with Unsupervised Feature Learning (Netzer et al., 2011).
+        http://ufldl.stanford.edu/housenumbers/nips2011_housenumbers.pdf
+
+    Example:
+        >>> SVHN(root="no/such/folder", levels=256)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        FileNotFoundError: SVHN: no train_32x32.mat, test_32x32.mat in ...
+    """
+
+    files = ("train_32x32.mat", "test_32x32.mat")
+    validation_share = 10
+
+    @staticmethod
+    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
+        from torchvision import datasets
+
+        numbers = datasets.SVHN(root, split=part, download=download)
+        return torch.from_numpy(numbers.data).contiguous(), torch.from_numpy(numbers.labels)

@@ -1,0 +1,180 @@
+"""What a data set is (three splits), and in which order a split is visited."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from pixelvae.data.draws import permutation
+from pixelvae.data.spec import DataSpec
+
+SplitName = Literal["train", "validation", "test"]
+
+
+class BatchKey(NamedTuple):
+    """Names one batch: which examples, and the epoch that any random draw in them belongs to.
+
+    Args:
+        indices: (B,) int64, positions in the split.
+        epoch: Counts the passes over the split, from 0.
+    """
+
+    indices: Tensor
+    epoch: int
+
+
+class Split(Dataset[tuple[Tensor, Tensor]], ABC):
+    """One of train, validation, test: ``split[key]`` is a whole batch, so that work is done on B examples at once.
+
+    A loader hands out keys, one a batch: ``DataLoader(split, sampler=Batches(len(split), 128, seed=0),
+    batch_size=None, num_workers=2)``.
+
+    Shape:
+        ``split[key]`` returns x: (B, C, *S) int64 in [0, K) and y: (B, L) int64, L = len(spec.num_classes).
+    """
+
+    spec: DataSpec
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    @abstractmethod
+    def __getitem__(self, key: BatchKey) -> tuple[Tensor, Tensor]:
+        """The batch (x, y): a function of `key` alone, in any process."""
+
+
+class DataSet(ABC):
+    """Three disjoint splits of one kind of example; the type of the `data` option.
+
+    A data set's constructor is its configuration. Its options differ from set to set; `seed`, where there is
+    one, fixes the random draws of binary pixels, and never which example is in which split.
+
+    Args:
+        train: What training sees.
+        validation: What choices are made on.
+        test: What is reported.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+
+    @abstractmethod
+    def __init__(self, train: Split, validation: Split, test: Split) -> None:
+        self.train = train
+        self.validation = validation
+        self.test = test
+
+    @property
+    def spec(self) -> DataSpec:
+        """Shape, levels and labels, the same for all three splits."""
+        return self.train.spec
+
+
+class Batches(Sampler[BatchKey]):
+    r"""Endless batches of training: step t is a pure function of (seed, t), so a resumed run needs no state.
+
+    An epoch is a permutation of the examples, cut into joint batches of B · W; what remains of it is left out
+    (each epoch permutes anew, so no example is left out for ever). Rank r takes its own B of every joint batch.
+
+    .. math:: \text{indices}_{t,r} = \pi_e[(sW + r)B : (sW + r + 1)B],
+        \quad (e, s) = \mathrm{divmod}(t, \lfloor N / BW \rfloor)
+
+    Args:
+        num_examples: N, the size of the split.
+        batch_size: B, examples per rank and step.
+        seed: Fixes the permutation of every epoch.
+        start: The step to begin at: 0, or where a checkpoint left off.
+        rank: r, which of the processes asks.
+        world_size: W, number of processes.
+
+    Raises:
+        ValueError: If an epoch has no whole joint batch, or an argument is out of range.
+
+    Example:
+        >>> from itertools import islice
+        >>> first = list(islice(Batches(num_examples=10, batch_size=4, seed=0), 3))
+        >>> [(key.epoch, len(key.indices)) for key in first]
+        [(0, 4), (0, 4), (1, 4)]
+        >>> resumed = next(iter(Batches(num_examples=10, batch_size=4, seed=0, start=2)))
+        >>> bool((resumed.indices == first[2].indices).all())
+        True
+    """
+
+    def __init__(
+        self,
+        num_examples: int,
+        batch_size: int,
+        *,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        _require_positive("batch_size", batch_size)
+        _require_positive("world_size", world_size)
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank={rank} must lie in 0 .. world_size-1 = {world_size - 1}")
+        if start < 0 or seed < 0:
+            raise ValueError(f"start={start} and seed={seed} must not be negative")
+        if num_examples < batch_size * world_size:
+            raise ValueError(
+                f"batch_size={batch_size} on {world_size} processes needs {batch_size * world_size} examples a "
+                f"step, the split has {num_examples}: lower batch_size to at most {num_examples // world_size}"
+            )
+        self.num_examples = num_examples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.start = start
+        self.rank = rank
+        self.world_size = world_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole joint batches in one pass."""
+        return self.num_examples // (self.batch_size * self.world_size)
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        """Keys from step `start` on, without end."""
+        epoch, first = divmod(self.start, self.steps_per_epoch)
+        while True:
+            order = torch.from_numpy(permutation(self.num_examples, self.seed, epoch))  # (N,)
+            for step in range(first, self.steps_per_epoch):
+                begin = (step * self.world_size + self.rank) * self.batch_size
+                # A copy: a slice would send the epoch's whole permutation to a worker process.
+                yield BatchKey(order[begin : begin + self.batch_size].clone(), epoch)
+            epoch, first = epoch + 1, 0
+
+
+def sequential(split: Split, batch_size: int) -> Iterator[BatchKey]:
+    """Every example once, in order, for evaluation; the last batch may be smaller, and is kept.
+
+    Args:
+        split: What to go through.
+        batch_size: Examples per batch.
+
+    Raises:
+        ValueError: If `batch_size` is not positive.
+
+    Example:
+        >>> from pixelvae.data import Digits
+        >>> [len(key.indices) for key in sequential(Digits().validation, 150)]
+        [150, 50]
+    """
+    _require_positive("batch_size", batch_size)
+    num_examples = len(split)
+    return (
+        BatchKey(torch.arange(begin, min(begin + batch_size, num_examples)), epoch=0)
+        for begin in range(0, num_examples, batch_size)
+    )
+
+
+def _require_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")

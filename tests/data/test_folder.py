@@ -1,0 +1,186 @@
+"""A folder of pictures: scaled and cropped alike, divided once and for all, and every mistake in it named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from pixelvae.data import BatchKey, DataSet, ImageFolder, Split, sequential
+from pixelvae.data.folder import PictureFiles
+
+
+def fill(folder: Path, numbers: range, size: tuple[int, int] = (6, 5)) -> Path:
+    """Plain pictures whose brightness is their number."""
+    folder.mkdir(exist_ok=True, parents=True)
+    for number in numbers:
+        Image.new("RGB", size, (number, number, number)).save(folder / f"{number}.png")
+    return folder
+
+
+def whole(split: Split, epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    return split[BatchKey(torch.arange(len(split)), epoch)]
+
+
+def brightness(split: Split) -> set[int]:
+    return set(whole(split)[0].amax((1, 2, 3)).tolist())
+
+
+def splits(data: DataSet) -> tuple[Split, Split, Split]:
+    return data.train, data.validation, data.test
+
+
+class TestSplits:
+    def test_they_are_disjoint_and_cover_the_folder(self, tmp_path: Path) -> None:
+        data = ImageFolder(fill(tmp_path, range(256)), size=4)
+        train, validation, test = map(brightness, splits(data))
+        assert sum(map(len, splits(data))) == len(train | validation | test) == 256
+        assert abs(len(train) - 204.8) < 26  # four standard deviations
+        assert abs(len(validation) - 25.6) < 20
+        assert abs(len(test) - 25.6) < 20
+
+    def test_adding_pictures_moves_no_other(self, tmp_path: Path) -> None:
+        before = [brightness(split) for split in splits(ImageFolder(fill(tmp_path, range(100)), size=4))]
+        after = [brightness(split) for split in splits(ImageFolder(fill(tmp_path, range(100, 200)), size=4))]
+        assert all(old < new for old, new in zip(before, after, strict=True))
+
+    def test_they_are_the_same_in_every_process(self, tmp_path: Path) -> None:
+        data = ImageFolder(fill(tmp_path, range(50)), size=4)
+        assert brightness(data.validation) == {9, 32, 35}
+        assert brightness(data.test) == {5, 23, 27, 31, 41, 49}
+
+    def test_they_do_not_depend_on_where_the_folder_lies(self, tmp_path: Path) -> None:
+        here, there = (ImageFolder(fill(tmp_path / name, range(100)), size=4) for name in ("here", "there"))
+        for a, b in zip(splits(here), splits(there), strict=True):
+            assert (whole(a)[0] == whole(b)[0]).all()
+
+
+class TestLabels:
+    def test_class_folders_are_numbered_by_name(self, tmp_path: Path) -> None:
+        fill(tmp_path / "zebra", range(60))
+        fill(tmp_path / "ape" / "young", range(100, 160))
+        data = ImageFolder(tmp_path, size=4)
+        assert data.spec.num_classes == (2,)
+        for split in splits(data):
+            x, y = whole(split)
+            assert y.shape == (len(split), 1)
+            assert (y[:, 0] == (x.amax((1, 2, 3)) < 100)).all()
+
+    def test_a_folder_without_classes_has_none(self, tmp_path: Path) -> None:
+        data = ImageFolder(fill(tmp_path, range(100)), size=4)
+        assert data.spec.num_classes == ()
+        assert whole(data.test)[1].shape == (len(data.test), 0)
+
+
+class TestPictures:
+    @staticmethod
+    def read(file: Path, size: int = 4, grey: bool = False) -> torch.Tensor:
+        return PictureFiles(file.parent, [file.name], size, grey)[torch.tensor([0])][0]
+
+    @pytest.mark.parametrize(("grey", "channels"), [(True, 1), (False, 3)])
+    def test_those_of_the_right_size_are_unchanged(self, tmp_path: Path, grey: bool, channels: int) -> None:
+        pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
+        pixels = pixels[..., :1].repeat(3, axis=2) if grey else pixels
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        x = self.read(tmp_path / "a.png", grey=grey)
+        assert x.dtype == torch.uint8
+        assert (x.numpy() == pixels.transpose(2, 0, 1)[:channels]).all()
+
+    @pytest.mark.parametrize(("height", "width"), [(8, 24), (24, 8)])
+    def test_the_short_side_is_scaled_and_the_long_side_cropped(self, tmp_path: Path, height: int, width: int) -> None:
+        pixels = np.zeros((height, width, 3), np.uint8)
+        centre = pixels[:, 4:20] if width > height else pixels[4:20]  # a little wider, as the filter is
+        centre[:] = 200
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        assert (self.read(tmp_path / "a.png") == 200).all()
+
+    def test_they_stand_as_the_camera_was_held(self, tmp_path: Path) -> None:
+        picture = Image.new("L", (4, 4))
+        picture.paste(255, (0, 0, 4, 2))  # the upper half is white
+        exif = Image.Exif()
+        exif[0x0112] = 3  # orientation: upside down
+        picture.save(tmp_path / "a.png", exif=exif)
+        assert (self.read(tmp_path / "a.png", grey=True)[0, :2] == 0).all()
+
+    @pytest.mark.parametrize(
+        ("mode", "extension"),
+        [("1", "png"), ("L", "png"), ("LA", "png"), ("P", "png"), ("RGB", "jpg"), ("RGBA", "png"), ("CMYK", "jpg")],
+    )
+    def test_any_mode_is_read(self, tmp_path: Path, mode: str, extension: str) -> None:
+        file = tmp_path / f"a.{extension}"
+        Image.new("RGB", (4, 4), "white").convert(mode).save(file)
+        assert (self.read(file) == 255).all()
+
+    def test_a_palette_with_transparency_is_read(self, tmp_path: Path) -> None:
+        Image.new("RGB", (4, 4), "white").convert("P").save(tmp_path / "a.png", transparency=b"\x00\x80")
+        assert (self.read(tmp_path / "a.png") == 255).all()
+
+    def test_wide_pixels_are_refused_rather_than_clipped(self, tmp_path: Path) -> None:
+        Image.fromarray(np.full((4, 4), 60_000, np.uint16)).save(tmp_path / "a.png")
+        with pytest.raises(ValueError, match=r"a\.png has pixels of mode 'I;16', want 8 bits a channel"):
+            self.read(tmp_path / "a.png")
+
+    @pytest.mark.parametrize("extension", ["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm"])
+    @pytest.mark.parametrize("kept", [0, 10, 60])
+    def test_a_broken_one_is_named(self, tmp_path: Path, extension: str, kept: int) -> None:
+        file = tmp_path / f"broken.{extension}"
+        noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(noise).save(file)
+        file.write_bytes(file.read_bytes()[:kept])
+        with pytest.raises(ValueError, match=rf"cannot read the picture .*broken\.{extension}: .*mend or remove"):
+            self.read(file)
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_two_levels_are_drawn_in_each_epoch_of_training_only(tmp_path: Path, grey: bool) -> None:
+    data = ImageFolder(fill(tmp_path, range(60, 200)), size=8, levels=2, grey=grey)
+    assert data.spec.shape == (1 if grey else 3, 8, 8)
+    for split in splits(data):
+        first, again, later = (whole(split, epoch)[0] for epoch in (0, 0, 1))
+        assert set(first.unique().tolist()) == {0, 1}
+        assert (first == again).all()
+        assert (first == later).all() == (split is not data.train)
+
+
+def test_worker_processes_read_the_same_batches(tmp_path: Path) -> None:
+    split = ImageFolder(fill(tmp_path, range(50)), size=4, levels=2).train
+    loader = DataLoader(split, sampler=list(sequential(split, 16)), batch_size=None, num_workers=2)
+    for (x, y), key in zip(loader, sequential(split, 16), strict=True):
+        assert (x == split[key][0]).all()
+        assert (y == split[key][1]).all()
+
+
+class TestMistakesAreNamed:
+    def test_no_such_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"nowhere': no such folder; want a folder with files of .*\.png"):
+            ImageFolder(tmp_path / "nowhere", size=4)
+
+    def test_a_folder_without_pictures(self, tmp_path: Path) -> None:
+        (tmp_path / "notes.txt").write_text("no picture")
+        fill(tmp_path / ".hidden", range(100))
+        with pytest.raises(ValueError, match=rf"root='{tmp_path}': no picture; want"):
+            ImageFolder(tmp_path, size=4)
+
+    def test_too_few_pictures(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"2 pictures in .* leave the \w+ split empty: root needs more"):
+            ImageFolder(fill(tmp_path, range(2)), size=4)
+
+    def test_pictures_inside_and_outside_of_classes(self, tmp_path: Path) -> None:
+        fill(tmp_path, range(3))
+        fill(tmp_path / "ape", range(3))
+        with pytest.raises(ValueError, match=r"ape/0\.png lies in a class folder, 0\.png does not"):
+            ImageFolder(tmp_path, size=4)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"size": 0}, "size=0 must be at least 1"),
+            ({"size": 4, "levels": 1}, "levels=1 must lie in 2 .. 256"),
+            ({"size": 4, "levels": 3, "binarisation": "dynamic"}, "'dynamic' makes two levels, but levels=3"),
+        ],
+    )
+    def test_wrong_options(self, tmp_path: Path, options: dict, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            ImageFolder(fill(tmp_path, range(3)), **options)
