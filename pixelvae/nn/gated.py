@@ -1,0 +1,87 @@
+"""The gate, and the layer of two stacks that is made of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pixelvae.nn.causal import CausalConv2d, Pointwise
+
+
+def gate(a: Tensor) -> Tensor:
+    r"""The gated activation unit.
+
+    .. math:: y = \tanh(a_f) \odot \sigma(a_g)
+
+    tanh is written as 2σ(2a) − 1: equal to rounding, and several times faster on a CPU.
+
+    Reference:
+        Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), eq. 2.
+        https://arxiv.org/abs/1606.05328
+
+    Shape:
+        (B, 2p, ...), first the filter's p channels, then the gate's -> (B, p, ...).
+
+    Example:
+        >>> gate(torch.tensor([[1.0, 0.0]]))
+        tensor([[0.3808]])
+    """
+    f, g = a.chunk(2, dim=1)
+    return (2 * (2 * f).sigmoid() - 1) * g.sigmoid()
+
+
+class GatedLayer(nn.Module):
+    r"""One layer of the vertical and the horizontal stack.
+
+    .. math::
+        a_v = W_v * v + V_v^\top c, \quad v' = \mathrm{gate}(a_v); \qquad
+        a_h = W_h * h + W_{vh} a_v + V_h^\top c, \quad h' = h + W_r\, \mathrm{gate}(a_h)
+
+    The inputs are shifted once, before the first layer: v holds rows above, h the pixels to the left. So the
+    kernels have causal shapes and no mask; only colour needs one, at the current pixel of the horizontal stack.
+
+    Args:
+        in_channels: Channels of v and h at the input.
+        channels: p, of v' and h'.
+        rows: Rows of the vertical kernel, the newest first past row included.
+        columns: Width of the vertical kernel, odd.
+        taps: Width of the horizontal kernel.
+        mask: (p, p) order of the colour channels, None where there is one.
+        first: The first layer's h is the image, which cannot be added to h'.
+        last: The last layer's h' is used by nobody: it has the gate's output y alone.
+
+    Shape:
+        v, h: (B, in_channels, H, W); v_context, h_context: broadcastable to (B, 2p, H, W).
+        Returns v', h' and y = gate(a_h), each (B, p, H, W); y feeds the skip connection.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        rows: int,
+        columns: int,
+        taps: int,
+        mask: Tensor | None,
+        first: bool = False,
+        last: bool = False,
+    ) -> None:
+        super().__init__()
+        both = None if mask is None or first else torch.cat([mask, mask])  # filter's half, gate's half
+        self.vertical = CausalConv2d(in_channels, 2 * channels, rows, columns, centred=True)
+        self.horizontal = CausalConv2d(in_channels, 2 * channels, 1, taps, current_mask=both)
+        self.vertical_to_horizontal = Pointwise(2 * channels, 2 * channels, bias=False)
+        self.out = None if last else Pointwise(channels, channels, mask)
+        self.first = first
+
+    def forward(
+        self, v: Tensor, h: Tensor, v_context: Tensor | float, h_context: Tensor | float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """v, h and the contexts of both gates -> v', h', y."""
+        v_sum = self.vertical(v) + v_context  # (B, 2p, H, W)
+        h_sum = self.horizontal(h) + self.vertical_to_horizontal(v_sum) + h_context
+        y = gate(h_sum)  # (B, p, H, W)
+        if self.out is None:
+            return v, h, y
+        return gate(v_sum), self.out(y) if self.first else h + self.out(y), y
