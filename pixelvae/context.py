@@ -1,0 +1,198 @@
+"""What conditions a decoder: latents and labels, made into one context. Only this file knows where it came from."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelvae.data.spec import DataSpec
+from pixelvae.nn.residual import Residual, Residual1d
+
+
+def one_hot_labels(y: Tensor | None, num_classes: tuple[int, ...]) -> Tensor | None:
+    """All kinds of label side by side. (B, L) integers -> (B, sum of num_classes) floats; None without labels.
+
+    Raises:
+        ValueError: If labels are missing, of the wrong shape, or out of range.
+    """
+    if not num_classes:
+        return None
+    if y is None or y.ndim != 2 or y.shape[1] != len(num_classes):
+        given = None if y is None else tuple(y.shape)
+        raise ValueError(f"y has shape {given}; this model is class-conditional and wants (B, {len(num_classes)})")
+    if not torch.compiler.is_compiling():
+        high = torch.tensor(num_classes, device=y.device)
+        if bool(((y < 0) | (y >= high)).any()):
+            raise ValueError(f"y holds labels outside 0 .. n-1 for the numbers of classes {num_classes}")
+    return torch.cat([F.one_hot(y[:, i], n) for i, n in enumerate(num_classes)], dim=1).to(torch.get_default_dtype())
+
+
+def join(h: Tensor | None, labels: Tensor | None) -> Tensor | None:
+    """Latents and one-hot labels side by side, whichever there are."""
+    parts = [part for part in (h, None if labels is None or h is None else labels.to(h.dtype)) if part is not None]
+    return torch.cat(parts, dim=1) if parts else labels
+
+
+class Context(nn.Module, ABC):
+    """Latents h and labels y -> the context of a decoder.
+
+    Args:
+        spec: Shape of the data and its kinds of label.
+        latent_dim: Width of h, 0 without latents.
+
+    Attributes:
+        context_dim: D, the width of the context; 0 if there is nothing to condition on.
+    """
+
+    context_dim: int
+
+    def __init__(self, spec: DataSpec, latent_dim: int) -> None:
+        super().__init__()
+        self.num_classes = spec.num_classes
+        self.input_dim = latent_dim + sum(spec.num_classes)
+
+    @abstractmethod
+    def forward(self, h: Tensor | None, y: Tensor | None = None) -> Tensor | None:
+        """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, D), (B, D, *S), or None."""
+
+
+class VectorContext(Context):
+    r"""The latents themselves, with the labels one-hot beside them: a decoder's :math:`V^\top c`.
+
+    Reference:
+        Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), eq. 4.
+        https://arxiv.org/abs/1606.05328
+
+    Shape:
+        h: (B, latent_dim); y: (B, L).  Returns (B, latent_dim + sum of num_classes).
+    """
+
+    def __init__(self, spec: DataSpec, latent_dim: int) -> None:
+        super().__init__(spec, latent_dim)
+        self.context_dim = self.input_dim
+
+    def forward(self, h: Tensor | None, y: Tensor | None = None) -> Tensor | None:
+        """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, D) or None."""
+        return join(h, one_hot_labels(y, self.num_classes))
+
+
+class SpatialContext(Context):
+    r"""A map m(h) of the image's size, from a small upsampling network: the paper's :math:`V * s`.
+
+    It tells every pixel where it is and what h wants there, so a decoder that sees only a few pixels around
+    has use for h. A linear layer makes the coarsest map; nearest-neighbour upsampling and 3x3 convolutions
+    double it to the image's size, one step for each further entry of ``channels``.
+
+    Reference:
+        Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), section 2.3.
+        https://arxiv.org/abs/1606.05328
+        PixelVAE: A Latent Variable Model for Natural Images (Gulrajani et al., 2016), section 3.
+        https://arxiv.org/abs/1611.05013
+
+    Args:
+        spec: Shape of the data, (C, H, W), and its kinds of label.
+        latent_dim: Width of h, 0 without latents.
+        channels: Channels of the maps, from the coarsest to the context itself.
+
+    Shape:
+        h: (B, latent_dim); y: (B, L).  Returns (B, channels[-1], H, W).
+
+    Raises:
+        ValueError: If the data are not images, or there is neither a latent nor a label to draw a map from.
+    """
+
+    def __init__(self, spec: DataSpec, latent_dim: int, *, channels: Sequence[int] = (64, 32, 16)) -> None:
+        super().__init__(spec, latent_dim)
+        if len(spec.shape) != 3:
+            raise ValueError(f"data shape {spec.shape} is not an image (C, H, W); use TemporalContext")
+        _require_inputs(self)
+        steps = len(channels) - 1
+        self.sizes = [tuple(math.ceil(s / 2 ** (steps - i)) for s in spec.sites) for i in range(steps + 1)]
+        self.context_dim = channels[-1]
+        self.coarsest = (channels[0], *self.sizes[0])
+        self.linear = nn.Linear(self.input_dim, math.prod(self.coarsest))
+        self.residual = Residual(channels[0])
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(channels))
+
+    def forward(self, h: Tensor | None, y: Tensor | None = None) -> Tensor:
+        """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, channels[-1], H, W)."""
+        given = join(h, one_hot_labels(y, self.num_classes))
+        assert given is not None
+        context = self.residual(self.linear(given).unflatten(1, self.coarsest))
+        for conv, size in zip(self.convs, self.sizes[1:], strict=True):
+            context = conv(F.interpolate(F.silu(context), size=size, mode="nearest"))
+        return context
+
+
+class TemporalContext(Context):
+    r"""A series m(h) of the sound's length, from a small upsampling network: WaveNet's local conditioning.
+
+    .. math:: y = \tanh(W_f * x + V_f * m(h)) \odot \sigma(W_g * x + V_g * m(h))
+
+    It tells every sample where it is and what h wants there. A linear layer makes the coarsest series; transposed
+    convolutions stretch it to the sound's length, one for each further entry of ``channels``.
+
+    Reference:
+        WaveNet: A Generative Model for Raw Audio (van den Oord et al., 2016), section 2.5.
+        https://arxiv.org/abs/1609.03499
+
+    Args:
+        spec: Shape of the data, (C, T), and its kinds of label.
+        latent_dim: Width of h, 0 without latents.
+        channels: Channels of the series, from the coarsest to the context itself.
+        stride: By how much each transposed convolution stretches time; its kernel is 2·stride long.
+
+    Shape:
+        h: (B, latent_dim); y: (B, L).  Returns (B, channels[-1], T).
+
+    Raises:
+        ValueError: If the data are not sounds, ``stride`` < 1, or there is neither a latent nor a label to draw a
+            series from.
+
+    Example:
+        >>> context = TemporalContext(DataSpec((1, 100), levels=256), latent_dim=3, channels=(8, 4, 4))
+        >>> context(torch.zeros(5, 3)).shape
+        torch.Size([5, 4, 100])
+    """
+
+    def __init__(
+        self, spec: DataSpec, latent_dim: int, *, channels: Sequence[int] = (64, 32, 16), stride: int = 8
+    ) -> None:
+        super().__init__(spec, latent_dim)
+        if len(spec.shape) != 2:
+            raise ValueError(f"data shape {spec.shape} is not a sound (C, T); use SpatialContext")
+        if stride < 1:
+            raise ValueError(f"stride={stride}; wanted at least 1")
+        _require_inputs(self)
+        (self.length,) = spec.sites
+        self.context_dim = channels[-1]
+        self.coarsest = (channels[0], math.ceil(self.length / stride ** (len(channels) - 1)))
+        self.linear = nn.Linear(self.input_dim, math.prod(self.coarsest))
+        self.residual = Residual1d(channels[0])
+        self.stretches = nn.ModuleList(
+            nn.ConvTranspose1d(a, b, 2 * stride, stride=stride, padding=stride // 2)
+            for a, b in itertools.pairwise(channels)
+        )
+
+    def forward(self, h: Tensor | None, y: Tensor | None = None) -> Tensor:
+        """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, channels[-1], T)."""
+        given = join(h, one_hot_labels(y, self.num_classes))
+        assert given is not None
+        context = self.residual(self.linear(given).unflatten(1, self.coarsest))
+        for stretch in self.stretches:
+            context = stretch(F.silu(context))
+        return context[..., : self.length]
+
+
+def _require_inputs(context: Context) -> None:
+    if context.input_dim == 0:
+        raise ValueError(
+            f"{type(context).__name__} has neither latents nor labels to draw a map from: "
+            "give latent_dim > 0, or leave the context out"
+        )

@@ -1,0 +1,67 @@
+"""p(h): what the latents are without an image."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from pixelvae.distributions import DiagonalNormal, Distribution, standard_normal_noise
+
+
+class Prior(nn.Module, ABC):
+    """A density over latents that can be sampled.
+
+    Args:
+        latent_dim: Width D of h.
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    @abstractmethod
+    def log_prob(self, h: Tensor) -> Tensor:
+        """log p(h) in nats. (B, D) -> (B,)."""
+
+    @abstractmethod
+    def sample(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """(n, D) draws."""
+
+    def kl(self, q: Distribution, h: Tensor) -> Tensor:
+        r"""KL(q ‖ p) in nats, split into G groups that add up to it. q over (B, D), a draw h ~ q (B, D) -> (B, G).
+
+        The default is the estimate log q(h) − log p(h) from the one draw, unbiased, as a single group.
+        """
+        return (q.log_prob(h) - self.log_prob(h))[:, None]
+
+
+class StandardNormal(Prior):
+    r"""p(h) = N(0, I), with the analytic KL of a diagonal normal posterior, one group for each dimension.
+
+    .. math:: \mathrm{KL}_d = \tfrac12 (\mu_d^2 + \sigma_d^2 - 1) - \log \sigma_d
+
+    Reference:
+        Auto-Encoding Variational Bayes (Kingma and Welling, 2013), appendix B. https://arxiv.org/abs/1312.6114
+
+    Example:
+        >>> prior = StandardNormal(latent_dim=2)
+        >>> prior.log_prob(torch.zeros(1, 2))
+        tensor([-1.8379])
+    """
+
+    def log_prob(self, h: Tensor) -> Tensor:
+        """log p(h) in nats. (B, D) -> (B,)."""
+        return (-0.5 * h.square() - 0.5 * math.log(2 * math.pi)).sum(1)
+
+    def sample(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """(n, D) draws."""
+        return standard_normal_noise(n, self.latent_dim, generator)
+
+    def kl(self, q: Distribution, h: Tensor) -> Tensor:
+        """KL(q ‖ p) of every dimension in nats, (B, D): analytic for a diagonal normal q, else from the draw h."""
+        if not isinstance(q, DiagonalNormal):
+            return super().kl(q, h)
+        return 0.5 * (q.loc.square() + q.scale.square() - 1) - q.scale.log()

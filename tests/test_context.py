@@ -1,0 +1,108 @@
+"""What makes a context: the laws of every member of the family."""
+
+import pytest
+import torch
+from families import CONTEXTS, by_name, random_labels
+
+from pixelvae import DataSpec, SpatialContext, TemporalContext, VectorContext
+from pixelvae.context import one_hot_labels
+
+pytestmark = pytest.mark.usefixtures("float64")
+every_context = pytest.mark.parametrize(("make", "spec"), **by_name(CONTEXTS))
+LATENT_DIM = 3
+
+
+@every_context
+@pytest.mark.parametrize("latent_dim", [0, LATENT_DIM])
+def test_context_has_the_promised_shape(make, spec, latent_dim):
+    """(B, D) or (B, D, *S), D = context_dim, from latents, labels or both; None from neither."""
+    if not latent_dim and not spec.num_classes:
+        spec = spec._replace(num_classes=(4,))
+    context = make(spec, latent_dim)
+    given = context(torch.randn(5, latent_dim) if latent_dim else None, random_labels(5, spec))
+    assert given.shape in {(5, context.context_dim), (5, context.context_dim, *spec.sites)}
+    assert given.isfinite().all()
+
+
+@every_context
+def test_every_latent_and_every_label_reaches_the_context(make, spec):
+    """At every site of a map; and only that of the own example."""
+    context, h, y = make(spec, LATENT_DIM), torch.randn(4, LATENT_DIM), random_labels(4, spec)
+    before = context(h, y)
+    for d in range(LATENT_DIM):
+        after = context(h + torch.eye(4)[:, :1] * torch.eye(LATENT_DIM)[d], y)
+        assert (before != after)[0].any(0).all()
+        assert torch.equal(before[1:], after[1:])
+    for kind, n in enumerate(spec.num_classes):
+        after = context(h, torch.stack([(y[:, i] + (i == kind)) % k for i, k in enumerate(spec.num_classes)], 1))
+        assert (before != after).any(1).all(), f"labels of kind {kind} with {n} classes"
+
+
+@every_context
+def test_every_parameter_gets_a_gradient(make, spec):
+    """So DDP needs no search for unused parameters."""
+    context = make(spec, LATENT_DIM)
+    h = torch.randn(16, LATENT_DIM, requires_grad=True)
+    context(h, random_labels(16, spec)).square().sum().backward()
+    assert h.grad.all()
+    assert [name for name, p in context.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_vector_context_is_latents_beside_one_hot_labels():
+    """h first, then each kind of label in order."""
+    h, y = torch.randn(2, 1), torch.tensor([[1, 0], [0, 2]])
+    one_hot = torch.tensor([[0.0, 1, 1, 0, 0], [1, 0, 0, 0, 1]])
+    spec = DataSpec((1, 4, 4), 2, (2, 3))
+    assert torch.equal(VectorContext(spec, 1)(h, y), torch.cat([h, one_hot], dim=1))
+    assert torch.equal(VectorContext(spec, 0)(None, y), one_hot)
+
+
+def test_nothing_to_condition_on_is_no_context():
+    """Neither latents nor labels: None, of width 0, whatever labels the data have that the model must not see."""
+    context = VectorContext(DataSpec((1, 4, 4), 2), 0)
+    assert context.context_dim == 0
+    assert context(None, None) is None
+    assert context(None, torch.zeros(2, 1, dtype=torch.long)) is None
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "y has shape None"),
+        ([0, 1], r"y has shape \(2,\)"),
+        ([[0, 1, 0]], r"y has shape \(1, 3\)"),
+        ([[2, 0]], "outside"),
+        ([[0, 3]], "outside"),
+        ([[-1, 0]], "outside"),
+    ],
+)
+def test_refuses_labels_that_are_not_labels(y, message):
+    """Missing, of the wrong shape, or out of the range of their own kind."""
+    with pytest.raises(ValueError, match=message):
+        one_hot_labels(None if y is None else torch.tensor(y), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("make", "spec", "latent_dim", "options", "message"),
+    [
+        (SpatialContext, DataSpec((1, 16), 2), 3, {}, r"\(1, 16\) is not an image"),
+        (SpatialContext, DataSpec((1, 4, 4), 2), 0, {}, "SpatialContext has neither latents nor labels"),
+        (TemporalContext, DataSpec((1, 4, 4), 2), 3, {}, r"\(1, 4, 4\) is not a sound"),
+        (TemporalContext, DataSpec((1, 16), 2), 0, {}, "TemporalContext has neither latents nor labels"),
+        (TemporalContext, DataSpec((1, 16), 2), 3, {"stride": 0}, "stride=0"),
+    ],
+)
+def test_a_map_is_refused_where_none_can_be_drawn(make, spec, latent_dim, options, message):
+    """A map needs data of its own shape and something to draw it from."""
+    with pytest.raises(ValueError, match=message):
+        make(spec, latent_dim, **options)
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 63, 64, 65, 130])
+@pytest.mark.parametrize("stride", [1, 2, 3, 8])
+def test_a_series_is_as_long_as_the_sound(length, stride):
+    """Whatever the stride, and every sample of it depends on h."""
+    context = TemporalContext(DataSpec((1, length), 2), LATENT_DIM, channels=(3, 4, 2), stride=stride)
+    series, other = context(torch.zeros(1, LATENT_DIM)), context(torch.ones(1, LATENT_DIM))
+    assert series.shape == (1, 2, length)
+    assert (series != other).all()
