@@ -1,0 +1,78 @@
+"""A decoder without autoregression: what PixelVAE is compared with."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelvae.data.spec import DataSpec
+from pixelvae.decoders.base import AutoregressiveDecoder, Stepper, StepperKind
+
+
+class Factorised(AutoregressiveDecoder):
+    r"""Every value is independent of every other given the context: the decoder of a plain VAE.
+
+    .. math:: p(x \mid c) = \prod_t p(x_t \mid c)
+
+    A learnt bias for every site, plus convolutions of the context where there is one; a vector is first spread
+    over all sites.
+
+    Reference:
+        Auto-Encoding Variational Bayes (Kingma and Welling, 2013), appendix C.1. https://arxiv.org/abs/1312.6114
+
+    Args:
+        spec: Shape and number of levels of the data, (C, H, W).
+        num_params: Likelihood parameters P per site.
+        context_dim: Width D of the context, 0 for none.
+        channels: Width of the hidden convolutions.
+
+    Shape:
+        x: (B, C, H, W) integers, of which only B matters.  context: (B, D) or (B, D, H, W).  Returns (B, P, H, W).
+
+    Example:
+        >>> decoder = Factorised(DataSpec((1, 8, 8), levels=2), num_params=1, context_dim=5, channels=4)
+        >>> decoder(torch.zeros(3, 1, 8, 8, dtype=torch.long), torch.zeros(3, 5)).shape
+        torch.Size([3, 1, 8, 8])
+    """
+
+    def __init__(self, spec: DataSpec, num_params: int, context_dim: int = 0, *, channels: int = 64) -> None:
+        super().__init__(spec, num_params, context_dim)
+        if len(spec.shape) != 3:
+            raise ValueError(f"data shape {spec.shape} is not an image (C, H, W)")
+        self.bias = nn.Parameter(torch.zeros(num_params, *spec.sites))
+        if context_dim:
+            self.hidden = nn.Conv2d(context_dim, channels, 3, padding=1)
+            self.head = nn.Conv2d(channels, num_params, 3, padding=1)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """All conditionals at once. (B, C, H, W) integers -> (B, P, H, W)."""
+        self.check_context(context)
+        if context is None:
+            return self.bias.expand(len(x), *self.bias.shape)
+        if context.ndim == 2:
+            context = context[:, :, None, None].expand(*context.shape, *self.spec.sites)
+        return self.head(F.silu(self.hidden(F.silu(context)))) + self.bias
+
+    def stepper(self, context: Tensor | None, batch_size: int, kind: StepperKind = "auto") -> Stepper:
+        """One forward pass in all, ``auto`` or ``eager``: no site depends on another. Else as the base class."""
+        if kind not in ("auto", "eager"):
+            return super().stepper(context, batch_size, kind)
+        x = torch.zeros(batch_size, *self.spec.shape, dtype=torch.long, device=self.bias.device)
+        return Precomputed(self(x, context))
+
+
+class Precomputed(Stepper):
+    """The params of all sites, handed out in raster order."""
+
+    def __init__(self, params: Tensor) -> None:
+        self.all_params = params.flatten(2)  # (B, P, sites)
+        self.site = 0
+
+    def params(self, x_site: Tensor) -> Tensor:
+        """Params of the current site, whatever x is. (B, C) levels -> (B, P)."""
+        return self.all_params[:, :, self.site]
+
+    def push(self, x_site: Tensor) -> None:
+        """Move on to the next site."""
+        self.site += 1

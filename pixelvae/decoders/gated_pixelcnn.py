@@ -1,0 +1,189 @@
+"""Gated PixelCNN: the decoder at the heart of PixelVAE."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelvae.data.spec import DataSpec
+from pixelvae.decoders.base import AutoregressiveDecoder, Stepper, StepperKind
+from pixelvae.decoders.gated_stepper import EagerStepper
+from pixelvae.nn.causal import Pointwise, channel_mask, shift_down, shift_right
+from pixelvae.nn.gated import GatedLayer
+
+
+class GatedPixelCNN(AutoregressiveDecoder):
+    r"""Vertical and horizontal stacks of gated causal convolutions, without a blind spot.
+
+    .. math:: y = \tanh(W_f * x + V_f^\top c) \odot \sigma(W_g * x + V_g^\top c)
+
+    The context c enters both gates of every layer and the output layer, from one fused projection. It is a
+    vector, broadcast over space (the paper's :math:`V^\top h`), or a map (its :math:`V * s`).
+
+    Reference:
+        Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), eq. 2-4, figure 2.
+        https://arxiv.org/abs/1606.05328
+        Differs from the paper in: the stacks are shifted once, at the input, so no kernel is masked; every
+        layer has a skip connection to the output.
+
+    Args:
+        spec: Shape and number of levels of the data, (C, H, W).
+        num_params: Likelihood parameters P per site.
+        context_dim: Width D of the context, 0 for none.
+        num_layers: Number of gated layers, at least 1.
+        channels: p, feature maps of each stack; a multiple of C where ``channel_masked``.
+        kernel_size: Odd size n of the kernels after the first layer.
+        first_kernel_size: Odd size of the first layer's kernel, which sees the image.
+        head_channels: Width of the output layer.
+        channel_masked: Whether the network orders the colour channels (R, then G given R, then B given
+            both). Without it a site's params see no channel of that site, and the likelihood must order them.
+
+    Shape:
+        x: (B, C, H, W) integers in [0, K).  context: (B, D) or (B, D, H, W).  Returns (B, P, H, W).
+
+    Raises:
+        ValueError: If a kernel size is even, ``num_layers`` < 1, the data are not images, or channels cannot
+            be split among the colours.
+
+    Example:
+        >>> decoder = GatedPixelCNN(DataSpec((1, 8, 8), levels=2), num_params=1, num_layers=2, channels=4)
+        >>> decoder(torch.zeros(3, 1, 8, 8, dtype=torch.long)).shape
+        torch.Size([3, 1, 8, 8])
+        >>> decoder.receptive_field
+        4
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        num_params: int,
+        context_dim: int = 0,
+        *,
+        num_layers: int = 8,
+        channels: int = 32,
+        kernel_size: int = 3,
+        first_kernel_size: int = 7,
+        head_channels: int = 64,
+        channel_masked: bool = True,
+    ) -> None:
+        super().__init__(spec, num_params, context_dim)
+        self._check(num_layers, kernel_size, first_kernel_size)
+        self.channels, self.kernel_size, self.first_kernel_size = channels, kernel_size, first_kernel_size
+        colours = spec.channels
+        self.channel_masked = channel_masked and colours > 1
+
+        def mask(out_channels: int, in_channels: int, *, strict: bool = False) -> Tensor | None:
+            return channel_mask(out_channels, in_channels, colours, strict=strict) if self.channel_masked else None
+
+        self.layers = nn.ModuleList(
+            GatedLayer(
+                channels if i else colours,
+                channels,
+                rows=kernel_size // 2 + 1 if i else first_kernel_size // 2,
+                columns=kernel_size if i else first_kernel_size,
+                taps=kernel_size // 2 + 1 if i else first_kernel_size // 2,
+                mask=mask(channels, channels),
+                first=i == 0,
+                last=i == num_layers - 1,
+            )
+            for i in range(num_layers)
+        )
+        # What the first layer of group c sees of its own pixel: the channels before c.
+        strict = mask(channels, colours, strict=True)
+        self.current = None if strict is None else Pointwise(colours, 2 * channels, torch.cat([strict, strict]))
+        skip = mask(head_channels, channels)
+        self.skips = Pointwise(
+            num_layers * channels, head_channels, None if skip is None else skip.repeat(1, num_layers)
+        )
+        self.head = Pointwise(head_channels, num_params, mask(num_params, head_channels))
+        self.context_widths = [2 * channels] * (2 * num_layers) + [head_channels]
+        if context_dim:
+            self.context_projection = nn.Linear(context_dim, sum(self.context_widths), bias=False)
+
+    def _check(self, num_layers: int, kernel_size: int, first_kernel_size: int) -> None:
+        if len(self.spec.shape) != 3:
+            raise ValueError(f"data shape {self.spec.shape} is not an image (C, H, W); use an audio decoder")
+        if num_layers < 1:
+            raise ValueError(f"num_layers={num_layers}; wanted at least 1")
+        for name, size, least in (
+            ("kernel_size", kernel_size, 1),
+            ("first_kernel_size", first_kernel_size, 3),
+        ):
+            if size % 2 == 0 or size < least:
+                raise ValueError(f"{name}={size}; wanted an odd number of at least {least}")
+
+    @property
+    def receptive_field(self) -> int:
+        """R: a pixel sees the R rows above, R columns to either side there, and R pixels to its left."""
+        return self.first_kernel_size // 2 + (len(self.layers) - 1) * (self.kernel_size // 2)
+
+    @property
+    def forward_flops(self) -> int:
+        r"""Floating-point operations of one forward pass of one example with a vector context; 2 for a multiply-add.
+
+        .. math:: 2 H W \Big[\sum_l 2p\,(k_v + k_h)\,p_{in} + 4p^2 + p^2 \Big] + \ldots
+
+        A training step costs three times as many: the backward pass does two products for each of these.
+        """
+        per_pixel = 0
+        for layer in self.layers:
+            per_pixel += layer.vertical.weight.numel() + layer.horizontal.weight.numel()
+            per_pixel += layer.vertical_to_horizontal.weight.numel()
+            per_pixel += 0 if layer.out is None else layer.out.weight.numel()
+        per_pixel += self.skips.weight.numel() + self.head.weight.numel()
+        per_pixel += 0 if self.current is None else self.current.weight.numel()
+        height, width = self.spec.sites
+        return 2 * (height * width * per_pixel + self.context_dim * sum(self.context_widths))
+
+    def context_biases(self, context: Tensor | None) -> list[Tensor] | list[float]:
+        """V^T c for both gates of every layer and the head: 2L + 1 tensors (B, width, 1, 1) or (B, width, H, W)."""
+        self.check_context(context)
+        if context is None:
+            return [0.0] * len(self.context_widths)
+        if context.ndim == 2:
+            context = context[:, :, None, None]
+        weight = self.context_projection.weight[:, :, None, None]
+        return list(F.conv2d(context, weight).split(self.context_widths, dim=1))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """All conditionals at once. (B, C, H, W) integers -> (B, P, H, W)."""
+        *gates, head_context = self.context_biases(context)
+        signal = self.signal(x)
+        v, h = shift_down(signal), shift_right(signal)
+        if self.current is not None:
+            gates[1] = gates[1] + self.current(signal)
+        skips = []
+        for layer, v_context, h_context in zip(self.layers, gates[::2], gates[1::2], strict=True):
+            v, h, y = layer(v, h, v_context, h_context)
+            skips.append(y)
+        return self.head(F.silu(self.skips(torch.cat(skips, dim=1)) + head_context))
+
+    def stepper(self, context: Tensor | None, batch_size: int, kind: StepperKind = "auto") -> Stepper:
+        """The same conditionals, one pixel at a time. See :meth:`AutoregressiveDecoder.stepper`.
+
+        ``auto`` is ``compiled`` for float32 on the CPU where numba is installed, else ``eager``.
+        """
+        self.check_context(context)
+        if kind == "auto":
+            kind = "eager" if self._no_compiled() else "compiled"
+        if kind == "eager":
+            return EagerStepper(self, context, batch_size)
+        if kind == "compiled":
+            if reason := self._no_compiled():
+                raise ValueError(f"stepper 'compiled' {reason}; choose stepper: eager")
+            from pixelvae.decoders.compiled import CompiledStepper  # imports numba, which is optional
+
+            return CompiledStepper(self, context, batch_size)
+        return super().stepper(context, batch_size, kind)
+
+    def _no_compiled(self) -> str:
+        """Why there is no compiled stepper here; empty if there is one."""
+        weight = self.head.weight
+        if find_spec("numba") is None:
+            return "needs numba, which is not installed (pip install pixelvae[fast])"
+        if weight.device.type != "cpu" or weight.dtype != torch.float32:
+            return f"is for float32 on the CPU, the decoder is {weight.dtype} on {weight.device}"
+        return ""

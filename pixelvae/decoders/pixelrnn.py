@@ -1,0 +1,159 @@
+"""PixelRNN: the Row LSTM and the Diagonal BiLSTM."""
+
+from __future__ import annotations
+
+from pixelvae.data.spec import DataSpec
+from pixelvae.decoders.recurrent_stepper import DiagonalBiLSTMs, RowLSTMs
+from pixelvae.decoders.residual import ResidualDecoder, check_odd
+from pixelvae.nn.recurrent import DiagonalBiLSTMLayer, RowLSTMLayer
+
+
+class RowLSTM(ResidualDecoder):
+    r"""LSTMs that go down the rows, each pixel seeing a triangle that widens upwards.
+
+    .. math::
+        [o_i, f_i, i_i, g_i] &= K^{ss} \circledast h_{i-1} + K^{is} \circledast x_i + V^\top c \\
+        c_i &= \sigma(f_i) \odot c_{i-1} + \sigma(i_i) \odot \tanh(g_i), \qquad
+        h_i = \sigma(o_i) \odot \tanh(c_i)
+
+    A whole row is one step: its state comes from the row above by a 1-D convolution, all the way to the first row.
+
+    Reference:
+        Pixel Recurrent Neural Networks (van den Oord et al., 2016), sections 3.1 and 3.3, eq. 3, table 1.
+        https://arxiv.org/abs/1601.06759
+        Differs from the paper in: a context :math:`c`, which this network does not have there, enters all gates
+        of every layer as a bias, by the :math:`V^\top c` of the Gated PixelCNN.
+
+    Args:
+        spec: Shape and number of levels of the data, (C, H, W).
+        num_params: Likelihood parameters P per site.
+        context_dim: Width D of the context, 0 for none.
+        num_layers: Number of LSTM layers, at least 1.
+        channels: h, width of the LSTMs; 2h features lie between the layers. A multiple of C where
+            ``channel_masked``.
+        kernel_size: Odd size k of the convolutions along the row.
+        first_kernel_size: Odd size of the first layer's kernel, which sees the image and has mask A.
+        head_channels: Width of the output layer.
+        channel_masked: Whether the network orders the colour channels (R, then G given R, then B given
+            both). Without it a site's params see no channel of that site, and the likelihood must order them.
+
+    Shape:
+        x: (B, C, H, W) integers in [0, K).  context: (B, D) or (B, D, H, W).  Returns (B, P, H, W).
+
+    Raises:
+        ValueError: If a kernel size is even, ``num_layers`` < 1, the data are not images, or channels cannot
+            be split among the colours.
+
+    Example:
+        >>> import torch
+        >>> decoder = RowLSTM(DataSpec((1, 8, 8), levels=2), num_params=1, num_layers=2, channels=4)
+        >>> decoder(torch.zeros(3, 1, 8, 8, dtype=torch.long)).shape
+        torch.Size([3, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        num_params: int,
+        context_dim: int = 0,
+        *,
+        num_layers: int = 5,
+        channels: int = 32,
+        kernel_size: int = 3,
+        first_kernel_size: int = 7,
+        head_channels: int = 64,
+        channel_masked: bool = True,
+    ) -> None:
+        check_odd("kernel_size", kernel_size, least=1)
+        super().__init__(
+            spec,
+            num_params,
+            context_dim,
+            lambda groups: [RowLSTMLayer(channels, kernel_size, groups) for _ in range(num_layers)],
+            channels=channels,
+            first_kernel_size=first_kernel_size,
+            head_channels=head_channels,
+            channel_masked=channel_masked,
+        )
+
+    def layers_stepper(self, batch_size: int) -> RowLSTMs:
+        """The LSTM layers, one pixel at a time."""
+        return RowLSTMs([*self.layers], batch_size, self.spec.sites[1])
+
+
+class DiagonalBiLSTM(ResidualDecoder):
+    r"""LSTMs that go over the diagonals from both upper corners, so that a pixel sees the whole past.
+
+    .. math::
+        [o_{ij}, f_{ij}, i_{ij}, g_{ij}] &= K^{ss} [h_{i-1,j}, h_{i,j-1}] + K^{is} x_{ij} + V^\top c \\
+        c_{ij} &= \sigma(f_{ij}) \odot c_{i,j-1} + \sigma(i_{ij}) \odot \tanh(g_{ij}), \qquad
+        h_{ij} = \sigma(o_{ij}) \odot \tanh(c_{ij})
+
+    The formula is the left direction's; the right one is its mirror image, shifted down by one row. A whole
+    diagonal is one step.
+
+    Reference:
+        Pixel Recurrent Neural Networks (van den Oord et al., 2016), sections 3.2 and 3.3, figure 3, table 1.
+        https://arxiv.org/abs/1601.06759
+        Differs from the paper in: a context :math:`c`, which this network does not have there, enters all gates
+        of every layer as a bias, by the :math:`V^\top c` of the Gated PixelCNN. The maps have one column more
+        than the image. The features of a pixel know the pixels before it but, by mask A, not the pixel itself;
+        so the last pixel of a row is known only to those after it, and they all lie in later rows. Without
+        the column the right direction, which sees no features but those of the rows above, would never learn
+        of it, and most pixels of the next row would not see it at all.
+
+    Args:
+        spec: Shape and number of levels of the data, (C, H, W).
+        num_params: Likelihood parameters P per site.
+        context_dim: Width D of the context, 0 for none.
+        num_layers: Number of layers of two LSTMs, at least 1.
+        channels: h, width of each LSTM; 2h features lie between the layers. A multiple of C where
+            ``channel_masked``.
+        first_kernel_size: Odd size of the first layer's kernel, which sees the image and has mask A.
+        head_channels: Width of the output layer.
+        channel_masked: Whether the network orders the colour channels (R, then G given R, then B given
+            both). Without it a site's params see no channel of that site, and the likelihood must order them.
+
+    Shape:
+        x: (B, C, H, W) integers in [0, K).  context: (B, D) or (B, D, H, W).  Returns (B, P, H, W).
+
+    Raises:
+        ValueError: If the first kernel's size is even, ``num_layers`` < 1, the data are not images, or channels
+            cannot be split among the colours.
+
+    Example:
+        >>> import torch
+        >>> decoder = DiagonalBiLSTM(DataSpec((1, 8, 8), levels=2), num_params=1, num_layers=2, channels=4)
+        >>> decoder(torch.zeros(3, 1, 8, 8, dtype=torch.long)).shape
+        torch.Size([3, 1, 8, 8])
+    """
+
+    columns_beyond = 1
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        num_params: int,
+        context_dim: int = 0,
+        *,
+        num_layers: int = 4,
+        channels: int = 32,
+        first_kernel_size: int = 7,
+        head_channels: int = 64,
+        channel_masked: bool = True,
+    ) -> None:
+        super().__init__(
+            spec,
+            num_params,
+            context_dim,
+            lambda groups: [DiagonalBiLSTMLayer(channels, groups) for _ in range(num_layers)],
+            channels=channels,
+            first_kernel_size=first_kernel_size,
+            head_channels=head_channels,
+            channel_masked=channel_masked,
+        )
+
+    def layers_stepper(self, batch_size: int) -> DiagonalBiLSTMs:
+        """The LSTM layers, one pixel at a time."""
+        width = self.spec.sites[1] + self.columns_beyond
+        return DiagonalBiLSTMs([*self.layers], batch_size, width)

@@ -1,0 +1,121 @@
+"""What PixelCNN, Row LSTM and Diagonal BiLSTM share: all but their residual layers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelvae.data.spec import DataSpec
+from pixelvae.decoders.base import AutoregressiveDecoder, Stepper, StepperKind
+from pixelvae.decoders.residual_stepper import LayersStepper, ResidualStepper
+from pixelvae.nn.causal import Pointwise, channel_mask
+from pixelvae.nn.conditioning import ContextProjection
+from pixelvae.nn.masked import MaskedBlock, MaskedConv2d, order
+from pixelvae.nn.recurrent import DiagonalBiLSTMLayer, RowLSTMLayer
+
+ResidualLayer = MaskedBlock | RowLSTMLayer | DiagonalBiLSTMLayer
+
+
+class ResidualDecoder(AutoregressiveDecoder, ABC):
+    r"""A masked convolution with mask A, residual layers of 2h features, and two 1x1 convolutions with mask B.
+
+    .. math:: \mathrm{params} = W_2\, r(W_1\, r(f_L) + V^\top c), \qquad f_0 = (M_A \odot W_0) * x + V^\top c
+
+    Reference:
+        Pixel Recurrent Neural Networks (van den Oord et al., 2016), table 1. https://arxiv.org/abs/1601.06759
+        Differs from the paper in: a context c, which these networks do not have there, is added as a bias
+        to the first layer, to every residual layer and to the output layer, as in the Gated PixelCNN.
+
+    Args:
+        spec: Shape and number of levels of the data, (C, H, W).
+        num_params: Likelihood parameters P per site.
+        context_dim: Width D of the context, 0 for none.
+        make_layers: Makes the residual layers, given the number of ordered groups of channels. Each has a
+            ``context_width`` and maps (features, context) to features.
+        channels: h; the layers have 2h features.
+        first_kernel_size: Odd size of the first convolution.
+        head_channels: Width of the output layer.
+        channel_masked: Whether the network orders the colour channels.
+
+    Attributes:
+        columns_beyond: How many columns to the right of the image the layers need; 0 or 1.
+
+    Raises:
+        ValueError: If the first kernel's size is even, there are no layers, the data are not images, or channels
+            cannot be split among the colours.
+    """
+
+    columns_beyond: int = 0
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        num_params: int,
+        context_dim: int,
+        make_layers: Callable[[int], Sequence[ResidualLayer]],
+        *,
+        channels: int,
+        first_kernel_size: int,
+        head_channels: int,
+        channel_masked: bool,
+    ) -> None:
+        super().__init__(spec, num_params, context_dim)
+        if len(spec.shape) != 3:
+            raise ValueError(f"data shape {spec.shape} is not an image (C, H, W); use an audio decoder")
+        check_odd("first_kernel_size", first_kernel_size, least=3)
+        self.channel_masked = channel_masked and spec.channels > 1
+        groups = spec.channels if self.channel_masked else 1
+        self.first_kernel_size = first_kernel_size
+        unseen = channel_mask(2 * channels, spec.channels, groups, strict=True)
+        self.first = MaskedConv2d(spec.channels, 2 * channels, first_kernel_size, unseen)
+        layers = make_layers(groups)
+        self.layers = nn.ModuleList(layers)
+        if not layers:
+            raise ValueError("num_layers=0; wanted at least 1")
+        self.hidden = Pointwise(2 * channels, head_channels, order(head_channels, 2 * channels, groups))
+        self.head = Pointwise(head_channels, num_params, order(num_params, head_channels, groups))
+        self.context_widths = [2 * channels, *(layer.context_width for layer in layers), head_channels]
+        if context_dim:
+            self.context_projection = ContextProjection(context_dim, self.context_widths)
+
+    def context_biases(self, context: Tensor | None) -> list[Tensor] | list[float]:
+        """Vᵀ c of the first layer, every residual layer and the output layer: (B, width, 1, 1) or (B, width, H, W)."""
+        self.check_context(context)
+        if context is None:
+            return [0.0] * len(self.context_widths)
+        return self.context_projection(self.widened(context))
+
+    def widened(self, context: Tensor) -> Tensor:
+        """A map with its last column repeated in the columns beyond the image; a vector as it is."""
+        if context.ndim == 2:
+            return context
+        return F.pad(context, (0, self.columns_beyond, 0, 0), mode="replicate")
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """All conditionals at once. (B, C, H, W) integers -> (B, P, H, W)."""
+        first, *biases, head = self.context_biases(context)
+        features = self.first(F.pad(self.signal(x), (0, self.columns_beyond))) + first  # (B, 2h, H, W + beyond)
+        for layer, bias in zip(self.layers, biases, strict=True):
+            features = layer(features, bias)
+        params = self.head(F.relu(self.hidden(F.relu(features)) + head))
+        return params[..., : x.shape[-1]]
+
+    @abstractmethod
+    def layers_stepper(self, batch_size: int) -> LayersStepper:
+        """The residual layers, one pixel at a time."""
+
+    def stepper(self, context: Tensor | None, batch_size: int, kind: StepperKind = "auto") -> Stepper:
+        """The same conditionals, one pixel at a time. See :meth:`AutoregressiveDecoder.stepper`."""
+        self.check_context(context)
+        if kind in ("auto", "eager"):
+            return ResidualStepper(self, context, batch_size)
+        return super().stepper(context, batch_size, kind)
+
+
+def check_odd(name: str, size: int, *, least: int) -> None:
+    """Raise ValueError unless a kernel's size is odd and not too small."""
+    if size % 2 == 0 or size < least:
+        raise ValueError(f"{name}={size}; wanted an odd number of at least {least}")

@@ -1,0 +1,164 @@
+"""WaveNet: the decoder of sounds."""
+
+from __future__ import annotations
+
+import math
+from importlib.util import find_spec
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelvae.data.spec import DataSpec
+from pixelvae.decoders.base import AutoregressiveDecoder, Stepper, StepperKind
+from pixelvae.decoders.wavenet_stepper import EagerStepper
+from pixelvae.nn.dilated import DilatedLayer, delay
+
+
+class WaveNet(AutoregressiveDecoder):
+    r"""Stacks of gated causal convolutions whose dilation doubles from layer to layer: 1, 2, 4, ..., 1, 2, 4, ...
+
+    .. math:: y = \tanh(W_f * x + V_f^\top c) \odot \sigma(W_g * x + V_g^\top c)
+
+    The context c enters both gates of every layer, from one fused projection. It is a vector, broadcast over time
+    (the paper's global conditioning: who speaks), or a map (its local conditioning: what is said when).
+
+    Reference:
+        WaveNet: A Generative Model for Raw Audio (van den Oord et al., 2016), eq. 2 and 3, figure 4.
+        https://arxiv.org/abs/1609.03499
+        Differs from the paper in: the first causal convolution has width 1. It is the 1x1 convolution of x one-hot,
+        written as a lookup, which is exact and fast, and is delayed by one sample, so no other layer need be; levels
+        next to each other start with like weights, which trains faster than chance weights. All
+        skip connections are one 1x1 convolution of the concatenated gates, which is the same as their sum. The two
+        rectifiers behind them are smooth (SiLU), as in our GatedPixelCNN: a small network loses no unit to zero.
+
+    Args:
+        spec: Shape and number of levels of the data, (1, T).
+        num_params: Likelihood parameters P per site.
+        context_dim: Width D of the context, 0 for none.
+        num_stacks: How often the dilations 1, 2, 4, ... are repeated.
+        num_layers_per_stack: Number of dilations; the last one is 2^(num_layers_per_stack − 1).
+        channels: p, feature maps of the residual connections and of each gate.
+        head_channels: Feature maps of the skip connections and of the two layers that make params of them.
+
+    Shape:
+        x: (B, 1, T) integers in [0, K).  context: (B, D) or (B, D, T).  Returns (B, P, T).
+
+    Raises:
+        ValueError: If the data are not sounds of one channel, or a number of layers or channels is below 1.
+
+    Example:
+        >>> decoder = WaveNet(DataSpec((1, 50), levels=256), num_params=256, num_layers_per_stack=4, channels=4)
+        >>> decoder(torch.zeros(3, 1, 50, dtype=torch.long)).shape
+        torch.Size([3, 256, 50])
+        >>> decoder.receptive_field
+        31
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        num_params: int,
+        context_dim: int = 0,
+        *,
+        num_stacks: int = 2,
+        num_layers_per_stack: int = 10,
+        channels: int = 32,
+        head_channels: int = 64,
+    ) -> None:
+        super().__init__(spec, num_params, context_dim)
+        if len(spec.shape) != 2 or spec.channels != 1:
+            raise ValueError(f"data shape {spec.shape} is not a sound of one channel (1, T); use an image decoder")
+        sizes = {
+            "num_stacks": num_stacks,
+            "num_layers_per_stack": num_layers_per_stack,
+            "channels": channels,
+            "head_channels": head_channels,
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name}={size}; wanted at least 1")
+        self.channels = channels
+        self.dilations = [2**i for i in range(num_layers_per_stack)] * num_stacks
+        num_layers = len(self.dilations)
+        self.embedding = nn.Embedding.from_pretrained(sinusoids(spec.levels, channels), freeze=False)
+        self.layers = nn.ModuleList(
+            DilatedLayer(channels, dilation, last=i == num_layers - 1) for i, dilation in enumerate(self.dilations)
+        )
+        self.skips = nn.Conv1d(num_layers * channels, head_channels, 1)
+        self.hidden = nn.Conv1d(head_channels, head_channels, 1)
+        self.head = nn.Conv1d(head_channels, num_params, 1)
+        if context_dim:
+            self.context_projection = nn.Linear(context_dim, 2 * channels * num_layers, bias=False)
+
+    @property
+    def receptive_field(self) -> int:
+        """R: a site sees the R sites before it."""
+        return 1 + sum(self.dilations)
+
+    def context_biases(self, context: Tensor | None) -> list[Tensor] | list[float]:
+        """V^T c for both gates of every layer: L tensors (B, 2p, 1) or (B, 2p, T)."""
+        self.check_context(context)
+        if context is None:
+            return [0.0] * len(self.layers)
+        if context.ndim == 2:
+            context = context[:, :, None]
+        return list(F.conv1d(context, self.context_projection.weight[:, :, None]).chunk(len(self.layers), dim=1))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """All conditionals at once. (B, 1, T) integers -> (B, P, T)."""
+        biases = self.context_biases(context)
+        h = delay(self.embedding(x[:, 0].long()).transpose(1, 2), 1)  # (B, p, T)
+        ys = []
+        for layer, bias in zip(self.layers, biases, strict=True):
+            h, y = layer(h, bias)
+            ys.append(y)
+        skips = self.skips(torch.cat(ys, dim=1))  # (B, head_channels, T)
+        return self.head(F.silu(self.hidden(F.silu(skips))))
+
+    def stepper(self, context: Tensor | None, batch_size: int, kind: StepperKind = "auto") -> Stepper:
+        """The same conditionals, one sample at a time, at a cost that does not grow with the receptive field.
+
+        ``auto`` is ``compiled`` for float32 on the CPU where numba is installed, else ``eager``. See
+        :meth:`AutoregressiveDecoder.stepper`.
+        """
+        self.check_context(context)
+        if kind == "auto":
+            kind = "eager" if self._no_compiled() else "compiled"
+        if kind == "eager":
+            return EagerStepper(self, context, batch_size)
+        if kind == "compiled":
+            if reason := self._no_compiled():
+                raise ValueError(f"stepper 'compiled' {reason}; choose stepper: eager")
+            from pixelvae.decoders.compiled_wavenet import CompiledStepper  # imports numba, which is optional
+
+            return CompiledStepper(self, context, batch_size)
+        return super().stepper(context, batch_size, kind)
+
+    def _no_compiled(self) -> str:
+        """Why there is no compiled stepper here; empty if there is one."""
+        weight = self.head.weight
+        if find_spec("numba") is None:
+            return "needs numba, which is not installed (pip install pixelvae[fast])"
+        if weight.device.type != "cpu" or weight.dtype != torch.float32:
+            return f"is for float32 on the CPU, the decoder is {weight.dtype} on {weight.device}"
+        return ""
+
+
+def sinusoids(levels: int, channels: int) -> Tensor:
+    r"""Features of each level by which near levels are alike: sines and cosines of the signal, slow and fast.
+
+    .. math:: \sin(\omega_i s_k),\ \cos(\omega_i s_k), \qquad s_k = \frac{2k}{K-1} - 1, \quad 1 \le \omega_i \le K / 8
+
+    Shape:
+        Returns (levels, channels).
+
+    Example:
+        >>> sinusoids(levels=3, channels=2)
+        tensor([[-0.8415,  0.5403],
+                [ 0.0000,  1.0000],
+                [ 0.8415,  0.5403]])
+    """
+    fastest = math.log10(max(2, levels / 8))
+    phase = torch.linspace(-1, 1, levels)[:, None] * torch.logspace(0, fastest, math.ceil(channels / 2))
+    return torch.cat([phase.sin(), phase.cos()], dim=1)[:, :channels]

@@ -1,0 +1,44 @@
+"""What is GatedPixelCNN's alone; all else is in test_laws.py."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from pixelvae import DataSpec, GatedPixelCNN
+
+GREY, RGB = DataSpec((1, 4, 4), 2), DataSpec((3, 4, 4), 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        (GREY, {"kernel_size": 2}, "kernel_size=2"),
+        (GREY, {"first_kernel_size": 4}, "first_kernel_size=4"),
+        (GREY, {"first_kernel_size": 1}, "first_kernel_size=1"),
+        (GREY, {"num_layers": 0}, "num_layers=0"),
+        (DataSpec((1, 16), 2), {}, r"\(1, 16\) is not an image"),
+        (RGB, {"channels": 32, "head_channels": 66}, "multiple of 3"),
+        (RGB, {"channels": 33, "head_channels": 64}, "multiple of 3"),
+    ],
+)
+def test_names_the_argument_that_it_refuses(spec, options, message):
+    """A user's mistake is a ValueError that says what it got."""
+    with pytest.raises(ValueError, match=message):
+        GatedPixelCNN(spec, spec.channels, **options)
+
+
+def test_grey_images_have_no_channels_to_order():
+    """With one channel there is nothing to mask, whatever is asked."""
+    assert not GatedPixelCNN(GREY, 1, num_layers=1, channels=2, channel_masked=True).channel_masked
+
+
+@pytest.mark.parametrize("num_layers", [1, 4])
+@pytest.mark.parametrize("context_dim", [0, 5])
+@pytest.mark.parametrize(("spec", "channels"), [(GREY, 4), (RGB, 6)])
+def test_the_cost_model_is_what_the_counter_counts(spec, channels, context_dim, num_layers):
+    """README's formula for the operations of a forward pass."""
+    widths = {"channels": channels, "head_channels": 2 * channels, "num_layers": num_layers}
+    decoder = GatedPixelCNN(spec, spec.channels, context_dim, **widths)
+    with FlopCounterMode(display=False) as counter:
+        decoder(torch.zeros(1, *spec.shape, dtype=torch.long), torch.zeros(1, context_dim) if context_dim else None)
+    assert counter.get_total_flops() == decoder.forward_flops
