@@ -1,0 +1,253 @@
+"""PixelVAE, and the same decoder without latents, behind one interface: forward is the bound."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pixelvae.context import Context
+from pixelvae.data.spec import ABSENT, DataSpec
+from pixelvae.decoders.base import AutoregressiveDecoder
+from pixelvae.distributions import Distribution, standard_normal_noise
+from pixelvae.encoders import Encoder
+from pixelvae.likelihoods import Likelihood
+from pixelvae.priors import Prior
+
+# What builds each part, given the sizes that the parts share; so shape, levels and widths are written once.
+LikelihoodFactory = Callable[[DataSpec], Likelihood]
+DecoderFactory = Callable[[DataSpec, int, int], AutoregressiveDecoder]  # spec, num_params, context_dim
+EncoderFactory = Callable[[DataSpec, int], Encoder]  # spec, latent_dim
+PriorFactory = Callable[[int], Prior]  # latent_dim
+ContextFactory = Callable[[DataSpec, int], Context]  # spec, latent_dim
+
+
+class Bound(NamedTuple):
+    r"""The evidence lower bound of every example and its two terms, in nats.
+
+    .. math:: \log p(x) \ge \mathrm{elbo} = E_q[\log p(x|h)] - \mathrm{KL}(q(h|x) \,\|\, p(h))
+
+    Shape:
+        log_px: (B,).  kl_groups: (B, G), which add up to the KL; G = 0 without latents, where elbo is exact.
+    """
+
+    log_px: Tensor
+    kl_groups: Tensor
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(q(h|x) ‖ p(h)) in nats, (B,)."""
+        return self.kl_groups.sum(1)
+
+    @property
+    def elbo(self) -> Tensor:
+        """log_px − kl in nats, (B,): the true bound, whatever training maximises."""
+        return self.log_px - self.kl
+
+
+class GenerativeModel(nn.Module, ABC):
+    """A decoder with its likelihood and whatever conditions it.
+
+    Args:
+        spec: What the model may know about its data; labels that it must not see are left out of it.
+        likelihood: Builds the likelihood from the spec.
+        decoder: Builds the decoder from spec, num_params and context_dim.
+        context: Builds the context from spec and latent_dim.
+        latent_dim: Width D of h, 0 without latents.
+
+    Raises:
+        ValueError: If the decoder and the likelihood both order the channels of a site.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        likelihood: LikelihoodFactory,
+        decoder: DecoderFactory,
+        context: ContextFactory,
+        latent_dim: int,
+    ) -> None:
+        super().__init__()
+        self.spec, self.latent_dim = spec, latent_dim
+        self.likelihood = likelihood(spec)
+        self.context = context(spec, latent_dim)
+        self.decoder = decoder(spec, self.likelihood.num_params, self.context.context_dim)
+        if self.decoder.channel_masked and self.likelihood.orders_channels:
+            raise ValueError(
+                f"{type(self.likelihood).__name__} orders the colour channels itself, so its params may see no channel "
+                f"of their own site, but {type(self.decoder).__name__} has channel_masked=True; "
+                "set decoder.init_args.channel_masked: false"
+            )
+
+    @abstractmethod
+    def forward(self, x: Tensor, y: Tensor | None = None, *, noise: Tensor) -> Bound:
+        """The bound of every example. x: (B, C, *S) levels, y: (B, L) labels, noise: (B, D) standard normal."""
+
+    @abstractmethod
+    def log_weights(
+        self, x: Tensor, y: Tensor | None = None, *, num_samples: int, generator: torch.Generator
+    ) -> Tensor:
+        """log p(x, h) − log q(h|x) of ``num_samples`` draws h ~ q(h|x), in nats. -> (S, B)."""
+
+    def log_px(self, x: Tensor, h: Tensor | None, y: Tensor | None = None) -> Tensor:
+        """log p(x | h, y) in nats, 0 for absent sites. x: (B, C, *S), h: (B, D) or None, y: (B, L) or None -> (B,)."""
+        self._check(x)
+        present, x = (x != ABSENT).all(1), x.clamp(min=0)  # absent sites come last, so no other site sees them
+        params = self.decoder(x, self.context(h, y))  # (B, P, *S)
+        return self.likelihood.log_prob(params, x).where(present, 0).flatten(1).sum(1)
+
+    def draw_noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """The (B, D) standard normal noise that forward wants; (B, 0) without latents."""
+        return standard_normal_noise(batch_size, self.latent_dim, generator)
+
+    def _check(self, x: Tensor) -> None:
+        if tuple(x.shape[1:]) != self.spec.shape or x.dtype != torch.int64:
+            raise ValueError(
+                f"x is {x.dtype} of shape {tuple(x.shape)}; the model wants int64 levels "
+                f"0 .. {self.spec.levels - 1} of shape (B, {', '.join(map(str, self.spec.shape))})"
+            )
+
+
+class PixelVAE(GenerativeModel):
+    r"""A variational autoencoder whose decoder is autoregressive.
+
+    .. math:: \log p(x) \ge E_{q(h|x)}[\log p(x|h)] - \mathrm{KL}(q(h|x) \,\|\, p(h)), \qquad
+              p(x|h) = \prod_t p(x_t \mid x_{<t}, h)
+
+    Reference:
+        PixelVAE: A Latent Variable Model for Natural Images (Gulrajani et al., 2016).
+        https://arxiv.org/abs/1611.05013
+
+    Args:
+        spec: Shape, number of levels and kinds of label of the data.
+        likelihood: Builds the likelihood from the spec.
+        decoder: Builds the decoder from spec, num_params and context_dim.
+        encoder: Builds the encoder from spec and latent_dim.
+        prior: Builds the prior from latent_dim.
+        context: Builds the context from spec and latent_dim.
+        latent_dim: Width D of h.
+
+    Raises:
+        ValueError: If ``latent_dim`` < 1.
+
+    Example:
+        >>> from functools import partial
+        >>> from pixelvae import Categorical, ConvEncoder, GatedPixelCNN, StandardNormal, VectorContext
+        >>> model = PixelVAE(
+        ...     DataSpec((1, 8, 8), levels=2), likelihood=Categorical, decoder=partial(GatedPixelCNN, num_layers=2),
+        ...     encoder=ConvEncoder, prior=StandardNormal, context=VectorContext, latent_dim=4)
+        >>> x = torch.zeros(3, 1, 8, 8, dtype=torch.long)
+        >>> model(x, noise=model.draw_noise(3, torch.Generator().manual_seed(0))).elbo.shape
+        torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        likelihood: LikelihoodFactory,
+        decoder: DecoderFactory,
+        encoder: EncoderFactory,
+        prior: PriorFactory,
+        context: ContextFactory,
+        latent_dim: int,
+    ) -> None:
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim={latent_dim}; a PixelVAE wants at least 1 (without latents: encoder: null)")
+        super().__init__(spec, likelihood=likelihood, decoder=decoder, context=context, latent_dim=latent_dim)
+        self.encoder = encoder(spec, latent_dim)
+        self.prior = prior(latent_dim)
+
+    def forward(self, x: Tensor, y: Tensor | None = None, *, noise: Tensor) -> Bound:
+        """The bound of every example. x: (B, C, *S) levels, y: (B, L) labels, noise: (B, D) standard normal."""
+        self._check(x)
+        q = self.encoder(x, y)
+        h = q.rsample(noise)
+        return Bound(self.log_px(x, h, y), self.prior.kl(q, h))
+
+    def log_weights(
+        self, x: Tensor, y: Tensor | None = None, *, num_samples: int, generator: torch.Generator
+    ) -> Tensor:
+        """log p(x, h) − log q(h|x) of ``num_samples`` draws h ~ q(h|x), in nats. -> (S, B)."""
+        self._check(x)
+        q: Distribution = self.encoder(x, y)
+        log_weights = []
+        for _ in range(num_samples):
+            h = q.rsample(self.draw_noise(len(x), generator))
+            log_weights.append(self.log_px(x, h, y) + self.prior.log_prob(h) - q.log_prob(h))
+        return torch.stack(log_weights)
+
+
+class AutoregressiveModel(GenerativeModel):
+    """The same decoder without latents: its log-likelihood is exact, its bound is tight.
+
+    Reference:
+        Pixel Recurrent Neural Networks (van den Oord et al., 2016). https://arxiv.org/abs/1601.06759
+
+    Args:
+        spec: Shape, number of levels and kinds of label of the data.
+        likelihood: Builds the likelihood from the spec.
+        decoder: Builds the decoder from spec, num_params and context_dim.
+        context: Builds the context from spec and latent_dim = 0: the labels, if there are any.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        likelihood: LikelihoodFactory,
+        decoder: DecoderFactory,
+        context: ContextFactory,
+    ) -> None:
+        super().__init__(spec, likelihood=likelihood, decoder=decoder, context=context, latent_dim=0)
+
+    def forward(self, x: Tensor, y: Tensor | None = None, *, noise: Tensor) -> Bound:
+        """log p(x | y) of every example, and a KL of no groups. noise: (B, 0), which nothing is drawn from."""
+        return Bound(self.log_px(x, None, y), noise)
+
+    def log_weights(
+        self, x: Tensor, y: Tensor | None = None, *, num_samples: int, generator: torch.Generator
+    ) -> Tensor:
+        """log p(x | y) in nats, the same for every sample. -> (S, B)."""
+        return self.log_px(x, None, y).expand(num_samples, -1)
+
+
+def assemble(
+    spec: DataSpec,
+    *,
+    likelihood: LikelihoodFactory,
+    decoder: DecoderFactory,
+    encoder: EncoderFactory | None,
+    prior: PriorFactory | None,
+    context: ContextFactory,
+    latent_dim: int,
+    class_conditional: bool,
+) -> GenerativeModel:
+    """The model that a configuration describes: a PixelVAE, or without an encoder an AutoregressiveModel.
+
+    Raises:
+        ValueError: If labels are asked of data that have none, or only one of encoder and prior is given.
+    """
+    if class_conditional and not spec.num_classes:
+        raise ValueError("class_conditional=True, but the data set has no labels; set class_conditional: false")
+    if not class_conditional:
+        spec = spec._replace(num_classes=())
+    if encoder is None or prior is None:
+        if encoder is not None or prior is not None or latent_dim:
+            raise ValueError(
+                "a model without latents has encoder: null, prior: null and latent_dim: 0; a PixelVAE has all three"
+            )
+        return AutoregressiveModel(spec, likelihood=likelihood, decoder=decoder, context=context)
+    return PixelVAE(
+        spec,
+        likelihood=likelihood,
+        decoder=decoder,
+        encoder=encoder,
+        prior=prior,
+        context=context,
+        latent_dim=latent_dim,
+    )
