@@ -1,0 +1,221 @@
+"""A checkpoint is a folder: model.safetensors, config.yaml, training.pt. Loading it runs no code from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+import torch
+import yaml
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from pixelvae.context import Context
+from pixelvae.data.spec import DataSpec
+from pixelvae.data.splits import DataSet
+from pixelvae.decoders.base import AutoregressiveDecoder
+from pixelvae.encoders import Encoder
+from pixelvae.likelihoods import Likelihood
+from pixelvae.models import GenerativeModel, assemble
+from pixelvae.priors import Prior
+
+FORMAT_VERSION = 1
+PARTS: dict[str, type] = {
+    "likelihood": Likelihood,
+    "decoder": AutoregressiveDecoder,
+    "encoder": Encoder,
+    "prior": Prior,
+    "context": Context,
+}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, truncated, foreign or newer than this version of pixelvae."""
+
+
+class Progress(NamedTuple):
+    """How far the weights in a checkpoint have been trained."""
+
+    step: int = 0
+    images_seen: int = 0
+    train_seconds: float = 0.0
+    seed: int = 0
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is either the old or the new one, whole, whenever the process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)  # the rename itself must reach the disk
+    os.close(folder)
+
+
+def save_model(folder: Path, model: GenerativeModel, config: dict[str, Any], progress: Progress) -> None:
+    """Write config.yaml and model.safetensors, each atomically and each complete in itself.
+
+    Args:
+        folder: Where to; made if need be.
+        model: The weights to keep, on any device.
+        config: The resolved configuration, of plain YAML types.
+        progress: Kept in the weights' metadata.
+    """
+    metadata = {
+        "format": "pixelvae",
+        "version": str(FORMAT_VERSION),
+        "spec": json.dumps(model.spec._asdict()),
+        "progress": json.dumps(progress._asdict()),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomically(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+    write_atomically(folder / "model.safetensors", safetensors_bytes(tensors, metadata))
+
+
+def save_training(folder: Path, state: dict[str, Any]) -> None:
+    """Write training.pt, all that a run needs to go on exactly: weights, optimizer, step."""
+    with tempfile.TemporaryFile() as buffer:
+        torch.save(state, buffer)
+        buffer.seek(0)
+        write_atomically(folder / "training.pt", buffer.read())
+
+
+def load_training(folder: Path, device: torch.device) -> dict[str, Any]:
+    """Read training.pt without running code from it.
+
+    Raises:
+        CheckpointError: If the file is missing, truncated or holds anything but plain training state.
+    """
+    path = folder / "training.pt"
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not there: nothing to resume; start the run without resume")
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds here; all mean the same to the user
+        raise CheckpointError(f"{path} cannot be read ({error}); it is truncated or not a training state") from error
+
+
+def load(folder: str | Path, *, device: str | torch.device = "cpu") -> GenerativeModel:
+    """The trained model in a checkpoint folder, ready to use: in evaluation mode, on ``device``.
+
+    Args:
+        folder: A folder with config.yaml and model.safetensors, such as RUN/best.
+        device: Where to put the model.
+
+    Raises:
+        CheckpointError: If a file is missing, truncated, foreign, or written by a newer version.
+
+    Example:
+        >>> load("runs/none")
+        Traceback (most recent call last):
+        ...
+        pixelvae.checkpoint.CheckpointError: runs/none/config.yaml is not there: is this a checkpoint folder?
+    """
+    folder = Path(folder)
+    config = load_config(folder)
+    tensors, metadata = _read_weights(folder / "model.safetensors")
+    spec = json.loads(metadata["spec"])
+    model = build(config, DataSpec(tuple(spec["shape"]), spec["levels"], tuple(spec["num_classes"])))
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder}: the weights do not fit config.yaml ({error})") from error
+    model = model.to(device).to(memory_format=torch.channels_last)  # convolutions run several times faster
+    return model.eval().requires_grad_(False)
+
+
+def load_config(folder: str | Path) -> dict[str, Any]:
+    """The resolved configuration of a checkpoint, of plain types."""
+    path = Path(folder) / "config.yaml"
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not there: is this a checkpoint folder?")
+    config = yaml.safe_load(path.read_text())
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} does not hold a configuration")
+    return config
+
+
+def load_progress(folder: str | Path) -> Progress:
+    """How far the weights of a checkpoint have been trained."""
+    return Progress(**json.loads(_read_weights(Path(folder) / "model.safetensors")[1]["progress"]))
+
+
+def load_data(folder: str | Path) -> DataSet:
+    """The data set that a checkpoint was trained on, from its configuration.
+
+    Raises:
+        CheckpointError: If the configuration names no data set of pixelvae's.
+    """
+    return factory(load_config(folder)["data"], DataSet, "data")()
+
+
+def build(config: dict[str, Any], spec: DataSpec) -> GenerativeModel:
+    """The untrained model that a configuration describes, made of pixelvae's own classes only.
+
+    Args:
+        config: Has ``likelihood``, ``decoder``, ``encoder``, ``prior``, ``context``, each null or a mapping of
+            ``class_path`` and ``init_args``; ``latent_dim``; ``class_conditional``.
+        spec: Shape, levels and labels of the data.
+
+    Raises:
+        CheckpointError: If it names any other class, or arguments that the class does not have.
+    """
+    try:
+        parts: dict[str, Any] = {
+            name: None if config[name] is None else factory(config[name], base, name) for name, base in PARTS.items()
+        }
+        return assemble(spec, latent_dim=config["latent_dim"], class_conditional=config["class_conditional"], **parts)
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(f"config.yaml does not describe a model of this version of pixelvae: {error}") from error
+
+
+def factory(entry: dict[str, Any], base: type, option: str) -> Callable[..., Any]:
+    """A class of pixelvae with its arguments bound. Any other name is refused before anything is imported."""
+    import pixelvae
+
+    path = entry["class_path"]
+    match = re.fullmatch(r"(?:pixelvae\.(?:[a-z_]+\.)*)?([A-Z]\w*)", path)
+    cls = getattr(pixelvae, match[1], None) if match and match[1] in pixelvae.__all__ else None
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        known = sorted(
+            name
+            for name in pixelvae.__all__
+            if isinstance(getattr(pixelvae, name), type) and issubclass(getattr(pixelvae, name), base)
+        )
+        raise CheckpointError(f"{option}: class_path {path!r} is none of pixelvae's own: {', '.join(known)}")
+    return partial(cls, **(entry.get("init_args") or {}))
+
+
+def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not there: is this a checkpoint folder?")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); it is truncated or not a safetensors file") from error
+    if metadata.get("format") != "pixelvae":
+        raise CheckpointError(f"{path} was not written by pixelvae: its metadata has no format 'pixelvae'")
+    if int(metadata["version"]) > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {metadata['version']}; this pixelvae reads up to {FORMAT_VERSION}: update it"
+        )
+    return tensors, metadata

@@ -1,0 +1,166 @@
+"""Laws of the loop: it learns, it resumes bit for bit, and nothing computed is lost."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from pixelvae.checkpoint import CheckpointError, load, load_training
+from pixelvae.distributed import World
+from pixelvae.evaluation.bounds import evaluate_bound
+from pixelvae.objective import Objective
+from pixelvae.trainer import Trainer, Training, TrainingDivergedError, moving_average
+from pixelvae.training import Observer
+from small_runs import CONFIG, small_data, small_fit, small_model
+
+
+class Stop(Observer):
+    """Send this process a signal after some steps, as Ctrl-C or a cluster would."""
+
+    def __init__(self, after, number=signal.SIGTERM):
+        self.after, self.number, self.seen = after, number, []
+
+    def on_step(self, record):
+        self.seen.append(record)
+        if record.step == self.after:
+            os.kill(os.getpid(), self.number)
+
+
+def state(out):
+    return load_training(out / "last", torch.device("cpu"))
+
+
+def flat(tree, prefix=""):
+    """All leaves of nested dictionaries, by path."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
+    if items is None:
+        return {prefix: tree}
+    return {path: leaf for key, value in items for path, leaf in flat(value, f"{prefix}/{key}").items()}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not_bit_for_bit(tmp_path, number):
+    small_fit(tmp_path / "whole", steps=10)
+    stopped = small_fit(tmp_path / "parts", steps=10, observer=Stop(5, number))
+    assert stopped.interrupted
+    assert stopped.progress.step == 5
+    resumed = small_fit(tmp_path / "parts", steps=10, resume=True, model=small_model(seed=99))
+    assert not resumed.interrupted
+    whole, parts = flat(state(tmp_path / "whole")), flat(state(tmp_path / "parts"))
+    assert whole.keys() == parts.keys()
+    for path, leaf in whole.items():
+        if isinstance(leaf, torch.Tensor):
+            assert torch.equal(leaf, parts[path]), path
+        elif "train_seconds" not in path:
+            assert leaf == parts[path], path
+    best = [(tmp_path / run / "best/model.safetensors") for run in ("whole", "parts")]
+    assert load(best[0].parent).state_dict().keys() == load(best[1].parent).state_dict().keys()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(tmp_path):
+    runs = [small_fit(tmp_path / str(i), steps=3, seed=seed) for i, seed in enumerate((0, 0, 1))]
+    same, again, other = ([p.clone() for p in run.model.parameters()] for run in runs)
+    assert all(torch.equal(a, b) for a, b in zip(same, again, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(same, other, strict=True))
+
+
+def test_the_elbo_of_held_out_images_rises(tmp_path):
+    data, world = small_data(), World(torch.device("cpu"))
+    before = evaluate_bound(small_model().eval(), data.test, seed=0, world=world)
+    fitted = small_fit(tmp_path, steps=150, batch_size=32, learning_rate=5e-3, ema_decay=0.9, validate_every=150)
+    after = evaluate_bound(fitted.model, data.test, seed=0, world=world)
+    assert after.elbo > before.elbo + 10  # nats; an untrained model is near −64 ln 2 = −44
+
+
+def test_what_is_reported_is_the_true_bound_whatever_is_maximised(tmp_path):
+    """With β = 0 and a huge floor the loss differs from −ELBO, the record does not."""
+    seen = Stop(99)
+    small_fit(tmp_path, steps=1, objective=Objective(beta=0.0), observer=seen, model=small_model())
+    record = seen.seen[0]
+    data, model = small_data(), small_model()
+    trainer = Trainer(model, Training(batch_size=8, compile="never"), Objective(), World(torch.device("cpu")), 0)
+    from pixelvae.data import Batches
+
+    x, y = data.train[next(iter(Batches(len(data.train), 8, seed=0)))]
+    bound = model(x, y, noise=trainer.noise(8))
+    assert record.log_px == pytest.approx(bound.log_px.mean().item(), abs=1e-4)
+    assert float(record.kl_groups.sum()) == pytest.approx(bound.kl.mean().item(), abs=1e-4)
+    assert record.loss == pytest.approx(-record.log_px)
+
+
+def test_checkpoints_load_and_best_is_chosen_on_validation(tmp_path):
+    fitted = small_fit(tmp_path, steps=8)
+    last = load(tmp_path / "last")
+    for a, b in zip(fitted.model.parameters(), last.parameters(), strict=True):
+        assert torch.equal(a, b)
+    world = World(torch.device("cpu"))
+    elbo = evaluate_bound(load(tmp_path / "best"), small_data().validation, seed=0, world=world).elbo
+    assert elbo == pytest.approx(state(tmp_path)["best_elbo"], abs=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
+    model = small_model()
+
+    class Poison(Observer):
+        def on_step(self, record):
+            if record.step == 4:
+                with torch.no_grad():
+                    model.decoder.head.bias.fill_(float("nan"))
+
+    with pytest.raises(TrainingDivergedError, match=r"step 4: .*last.*learning_rate"):
+        small_fit(tmp_path, model=model, steps=8, observer=Poison())
+    assert all(p.isfinite().all() for p in load(tmp_path / "last").parameters())
+
+
+def test_nothing_to_resume_is_an_error(tmp_path):
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        small_fit(tmp_path, steps=1, resume=True)
+
+
+def test_a_resumed_run_keeps_its_seed(tmp_path):
+    small_fit(tmp_path, steps=1)
+    with pytest.raises(ValueError, match="seed=1"):
+        small_fit(tmp_path, steps=2, seed=1, resume=True)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_its_final_fraction():
+    training = Training(steps=100, learning_rate=1.0, lr_warmup_steps=10, final_lr_fraction=0.1)
+    rates = [training.learning_rate_at(step) for step in range(101)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert rates[10] == max(rates)
+    assert rates[100] == pytest.approx(0.1)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_the_average_of_the_weights_follows_its_formula():
+    average, decay = [torch.tensor([1.0])], 0.5
+    update = moving_average(decay)
+    expected = 1.0
+    for n, weight in enumerate([2.0, 4.0, 8.0, 16.0] * 5, start=1):
+        update(average, [torch.tensor([weight])], n)
+        d = min(decay, (1 + n) / (10 + n))
+        expected = d * expected + (1 - d) * weight
+    assert average[0].item() == pytest.approx(expected)
+
+
+def test_torch_compile_computes_the_same_step(tmp_path):
+    eager = small_fit(tmp_path / "eager", steps=2)
+    compiled = small_fit(tmp_path / "compiled", steps=2, compile="always")
+    for a, b in zip(eager.model.parameters(), compiled.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("steps", 0), ("batch_size", 0), ("ema_decay", 1.0), ("learning_rate", 0)]
+)
+def test_an_option_out_of_range_is_named(option, value):
+    with pytest.raises(ValueError, match=f"train.{option}={value}"):
+        Training(**{option: value})
+
+
+def test_the_configuration_is_kept_with_the_checkpoint(tmp_path):
+    import yaml
+
+    small_fit(tmp_path, steps=1)
+    assert yaml.safe_load((tmp_path / "last/config.yaml").read_text()) == CONFIG
