@@ -1,0 +1,191 @@
+"""The bounds of a trained model over a whole split, every example once, in nats."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pixelvae.data.spec import ABSENT
+from pixelvae.data.splits import Split, sequential
+from pixelvae.distributed import World
+from pixelvae.models import GenerativeModel, PixelVAE
+
+ACTIVE_VARIANCE = 0.01  # Burda et al. 2015, section 5.2
+
+
+class Bounds(NamedTuple):
+    """Means over the examples of a split, in nats per example.
+
+    Attributes:
+        log_px: E_q[log p(x|h)], one draw of h for each example.
+        kl_groups: (G,) KL of every group of latents.
+        num_images: How many examples were averaged.
+        num_dims: Values of an example, by which bits/dim divides; absent ones are not counted.
+    """
+
+    log_px: float
+    kl_groups: Tensor
+    num_images: int
+    num_dims: float
+
+    @property
+    def kl(self) -> float:
+        """KL(q(h|x) ‖ p(h)), nats per example."""
+        return float(self.kl_groups.sum())
+
+    @property
+    def elbo(self) -> float:
+        """log_px − kl, nats per example."""
+        return self.log_px - self.kl
+
+
+class ImportanceWeighted(NamedTuple):
+    """The importance-weighted bound, in nats per example, with the standard error of its mean over examples."""
+
+    log_px: float
+    stderr: float
+    num_samples: int
+    num_images: int
+
+
+def bits_per_dim(elbo_nats: float, num_dims: float) -> float:
+    """−elbo / (ln 2 · number of dimensions).
+
+    Example:
+        >>> round(bits_per_dim(-784 * math.log(2), 784), 6)
+        1.0
+    """
+    return -elbo_nats / (math.log(2) * num_dims)
+
+
+@torch.inference_mode()
+def evaluate_bound(
+    model: GenerativeModel,
+    split: Split,
+    *,
+    seed: int,
+    world: World,
+    batch_size: int | None = None,
+    max_images: int | None = None,
+    progress: bool = False,
+) -> Bounds:
+    """The ELBO and its terms over a split, in order, every example once; ranks share the batches.
+
+    Args:
+        model: On the world's device.
+        split: Usually validation or test.
+        seed: Of the noise; that of batch i depends on seed and i alone.
+        world: This process among its peers.
+        batch_size: Examples at a time; by default 250, fewer where they have more sites than a 32x32 image.
+        max_images: Stop after about so many (whole batches); None for all.
+        progress: Whether to show a progress bar.
+    """
+    total: Tensor | None = None  # log_px, kl of every group, values, examples
+    batch_size = _batch_size(split) if batch_size is None else batch_size
+    keys = list(sequential(split, batch_size))
+    if max_images is not None:
+        keys = keys[: math.ceil(max_images / batch_size)]
+    for i in tqdm(
+        range(world.rank, len(keys), world.size), desc="ELBO", unit="batch", disable=not progress, leave=False
+    ):
+        x, y = (tensor.to(world.device) for tensor in split[keys[i]])
+        generator = torch.Generator(world.device).manual_seed(seed + i)
+        bound = model(x, y, noise=model.draw_noise(len(x), generator))
+        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), (x != ABSENT).sum()[None], x.new_tensor([len(x)])]
+        sums = torch.cat([term.double() for term in terms])
+        total = sums if total is None else total + sums
+    if total is None:  # more ranks than batches
+        total = torch.zeros(3 + _num_groups(model), dtype=torch.double, device=world.device)
+    total = world.sum(total).cpu()
+    means = total[:-1] / total[-1]
+    return Bounds(float(means[0]), means[1:-1], int(total[-1]), float(means[-1]))
+
+
+def _batch_size(split: Split) -> int:
+    """250, or less where that would need more memory than 250 images of 32x32."""
+    return min(250, max(1, 250 * 32**2 // math.prod(split.spec.sites)))
+
+
+def _num_groups(model: GenerativeModel) -> int:
+    x = torch.zeros(1, *model.spec.shape, dtype=torch.long, device=next(model.parameters()).device)
+    y = x.new_zeros(1, len(model.spec.num_classes))
+    return model(x, y, noise=torch.zeros(1, model.latent_dim, device=x.device)).kl_groups.shape[1]
+
+
+@torch.inference_mode()
+def evaluate_importance_weighted(
+    model: GenerativeModel,
+    split: Split,
+    *,
+    num_samples: int,
+    seed: int,
+    world: World,
+    batch_size: int | None = None,
+    max_images: int | None = None,
+    progress: bool = False,
+) -> ImportanceWeighted:
+    r"""The importance-weighted bound on log p(x), which grows with ``num_samples`` towards log p(x).
+
+    .. math:: \log p(x) \ge E\,\log \frac1S \sum_{s=1}^{S} \frac{p(x, h_s)}{q(h_s|x)}
+
+    Reference:
+        Importance Weighted Autoencoders (Burda et al., 2015), eq. 8. https://arxiv.org/abs/1509.00519
+
+    Args:
+        model: On the world's device.
+        split: Usually test.
+        num_samples: S, draws of h for each example; 1 where the model has no latents.
+        seed: Of the noise; that of batch i depends on seed and i alone.
+        world: This process among its peers.
+        batch_size: Examples at a time, by default as above; the S draws follow one another, so memory does not
+            grow with S.
+        max_images: Stop after about so many (whole batches); None for all.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: If ``num_samples`` < 1.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples={num_samples}; wanted at least 1")
+    if not isinstance(model, PixelVAE):
+        num_samples = 1
+    batch_size = _batch_size(split) if batch_size is None else batch_size
+    keys = list(sequential(split, batch_size))
+    if max_images is not None:
+        keys = keys[: math.ceil(max_images / batch_size)]
+    sums = torch.zeros(3, dtype=torch.double, device=world.device)  # Σ log p, Σ (log p)², count
+    for i in tqdm(
+        range(world.rank, len(keys), world.size), desc="IWAE", unit="batch", disable=not progress, leave=False
+    ):
+        x, y = (tensor.to(world.device) for tensor in split[keys[i]])
+        generator = torch.Generator(world.device).manual_seed(seed + i)
+        log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).double()  # (S, B)
+        log_px = log_weights.logsumexp(0) - math.log(num_samples)
+        sums += torch.stack([log_px.sum(), log_px.square().sum(), log_px.new_tensor(float(len(x)))])
+    total, squares, count = world.sum(sums).tolist()
+    mean = total / count
+    variance = max(squares / count - mean**2, 0.0) * count / max(count - 1, 1)
+    return ImportanceWeighted(mean, math.sqrt(variance / count), num_samples, int(count))
+
+
+@torch.inference_mode()
+def posterior_means(model: PixelVAE, split: Split, *, batch_size: int | None = None, device: torch.device) -> Tensor:
+    """E_q[h] of every example of a split, in order. -> (N, D) on the CPU."""
+    means = []
+    for key in sequential(split, _batch_size(split) if batch_size is None else batch_size):
+        x, y = (tensor.to(device) for tensor in split[key])
+        means.append(model.encoder(x, y).mean.cpu())
+    return torch.cat(means)
+
+
+def active_units(means: Tensor) -> Tensor:
+    """Which latents move with x: Var_x(E_q[h_u]) > 0.01. (N, D) posterior means -> (D,) booleans.
+
+    Reference:
+        Importance Weighted Autoencoders (Burda et al., 2015), section 5.2. https://arxiv.org/abs/1509.00519
+    """
+    return means.var(0) > ACTIVE_VARIANCE
