@@ -1,0 +1,270 @@
+"""Speed by ratios within one run: ``python scripts/benchmark.py``. Machines are noisy, ratios are less so."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import torch
+from evaluate import environment
+from matplotlib.figure import Figure
+from torch import Tensor
+from tqdm import tqdm
+
+from pixelvae import Categorical, Digits, MNIST5k, VectorContext
+from pixelvae.checkpoint import write_atomically
+from pixelvae.data import Batches, DataSpec
+from pixelvae.decoders.base import StepperKind
+from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
+from pixelvae.distributed import Precision, World, has_fast_bfloat16
+from pixelvae.evaluation.bounds import evaluate_bound
+from pixelvae.figures import COLOURS, save_figure
+from pixelvae.generation import decode, generators
+from pixelvae.models import AutoregressiveModel
+from pixelvae.objective import Objective
+from pixelvae.trainer import Trainer, Training
+
+# The network of every figure here: one gated 7x7 layer, then eight gated layers of 3x3, 32 channels.
+decoder = partial(GatedPixelCNN, num_layers=9, channels=32, kernel_size=3, first_kernel_size=7, head_channels=64)
+BINARY = DataSpec((1, 28, 28), levels=2)
+CONTEXT_DIM = 32
+PRECISION_STEPS = 400
+
+
+def main(
+    out: Path = Path("results/benchmark"), repeats: int = 5, threads: int = 2, only: str = "all", device: str = "cpu"
+) -> None:
+    """Measure training and sampling, and write JSON files and a figure.
+
+    Args:
+        out: Folder for training.json, sampling.json, precision.json and benchmark.png.
+        repeats: Interleaved repeats, of which the median counts.
+        threads: CPU threads.
+        only: training, sampling, precision or all.
+        device: Where to measure.
+    """
+    if only not in ("all", "training", "sampling", "precision"):
+        raise ValueError(f"only={only!r}; wanted all, training, sampling or precision")
+    torch.set_num_threads(threads)
+    for name, measure in (("training", training), ("sampling", sampling), ("precision", precision)):
+        if only in ("all", name):
+            result = measure(repeats, torch.device(device)) | {"command": shlex.join(["python", *sys.argv])}
+            result |= {"environment": environment(), "repeats": repeats, "threads": threads}
+            write_atomically(out / f"{name}.json", (json.dumps(result, indent=2) + "\n").encode())
+            print(json.dumps(result, indent=2))
+    files = {name: out / f"{name}.json" for name in ("training", "sampling")}
+    if all(path.is_file() for path in files.values()):
+        save_figure(
+            draw(**{name: json.loads(path.read_text()) for name, path in files.items()}),
+            out / "benchmark.png",
+        )
+        print(f"Written to {out}")
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one call, the device's queue included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def interleaved(works: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each work, taken in turns so that a slow minute of the machine hits all alike."""
+    for work in tqdm(works.values(), desc="warm-up", leave=False):
+        work()
+    rounds = [{name: seconds(work, device) for name, work in works.items()} for _ in tqdm(range(repeats), leave=False)]
+    return {name: statistics.median(times[name] for times in rounds) for name in works}
+
+
+def matrix_product(dtype: torch.dtype, device: torch.device, size: int = 1024) -> Callable[[], Tensor]:
+    """A product of two large matrices, 2·size³ floating-point operations: the machine's own peak."""
+    a, b = torch.randn(2, size, size, device=device).to(dtype)
+    return lambda: a @ b
+
+
+def training_step(
+    batch_size: int, device: torch.device, *, channels_last: bool, compiled: bool, bfloat16: bool
+) -> Callable[[], Tensor]:
+    """One update of the benchmark network on random binary images with a vector context. Returns the loss."""
+    torch.manual_seed(0)
+    model = decoder(BINARY, 1, CONTEXT_DIM).to(device)
+    model = model.to(memory_format=torch.channels_last) if channels_last else model
+    forward = torch.compile(model) if compiled else model
+    optimizer = torch.optim.AdamW(model.parameters(), fused=channels_last)
+    x = torch.randint(0, 2, (batch_size, *BINARY.shape), device=device)
+    context = torch.randn(batch_size, CONTEXT_DIM, device=device)
+    sign = (2 * x - 1).float()
+
+    def step() -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            logits = forward(x, context)
+        loss = -torch.nn.functional.logsigmoid(logits.float() * sign).flatten(1).sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def training(repeats: int, device: torch.device) -> dict[str, Any]:
+    """Images/s and share of the matrix-product peak of plain and fast steps, and of the fast one by batch."""
+    flops = 3 * decoder(BINARY, 1, CONTEXT_DIM).forward_flops
+    fast_bfloat16 = has_fast_bfloat16(device)
+    kinds = {
+        "eager float32 NCHW": {"channels_last": False, "compiled": False, "bfloat16": False},
+        "eager channels_last": {"channels_last": True, "compiled": False, "bfloat16": fast_bfloat16},
+        "compiled channels_last": {"channels_last": True, "compiled": True, "bfloat16": fast_bfloat16},
+    }
+    dtype = torch.bfloat16 if fast_bfloat16 else torch.float32
+    works: dict[str, Callable[[], object]] = {n: training_step(64, device, **kind) for n, kind in kinds.items()}
+    times = interleaved(works | {"peak": matrix_product(dtype, device)}, repeats, device)
+    peak = 2 * 1024**3 / times.pop("peak")
+    rows = {
+        name: {
+            "images_per_second": 64 / t,
+            "speedup": times["eager float32 NCHW"] / t,
+            "share_of_peak": 64 * flops / t / peak,
+        }
+        for name, t in times.items()
+    }
+    fast = kinds["compiled channels_last"]
+    sizes = (32, 64, 128, 256)
+    by_batch = interleaved({str(b): training_step(b, device, **fast) for b in sizes}, repeats, device)
+    data = MNIST5k(levels=2).train
+    keys = iter(Batches(len(data), 64, seed=0))
+    loading = statistics.median(seconds(lambda: data[next(keys)], device) for _ in range(20))
+    return {
+        "precision": "bf16-mixed" if fast_bfloat16 else "float32 (no fast bfloat16 on this processor)",
+        "gflop_per_image": flops / 1e9,
+        "peak_gflop_per_second": peak / 1e9,
+        "steps": rows,
+        "ms_per_image_by_batch": {b: 1000 * t / int(b) for b, t in by_batch.items()},
+        "data_loading_share": loading / times["compiled channels_last"],
+        "bf16_relative_loss_difference": loss_difference(device),
+    }
+
+
+def loss_difference(device: torch.device) -> float:
+    """|loss in bfloat16 autocast − loss in float32| / loss, on the same weights and data."""
+    exact, rounded = (
+        float(training_step(16, device, channels_last=True, compiled=False, bfloat16=bfloat16)())
+        for bfloat16 in (False, True)
+    )
+    return abs(rounded - exact) / exact
+
+
+def precision(repeats: int, device: torch.device) -> dict[str, Any]:
+    """Test ELBO in nats after equal steps on 8x8 digits, trained in float32 and in bfloat16 autocast."""
+    data, world = Digits(levels=2), World(device)
+    result: dict[str, Any] = {"steps": PRECISION_STEPS, "batch_size": 32}
+    kinds: tuple[Precision, ...] = ("float32", "bf16-mixed")
+    for kind in kinds:
+        torch.manual_seed(0)
+        model = AutoregressiveModel(
+            data.spec._replace(num_classes=()),
+            likelihood=Categorical,
+            decoder=partial(GatedPixelCNN, num_layers=4, channels=16, first_kernel_size=3),
+            context=VectorContext,
+        )
+        options = Training(steps=PRECISION_STEPS, batch_size=32, precision=kind, compile="never")
+        trainer = Trainer(model, options, Objective(), world, seed=0)
+        keys = iter(Batches(len(data.train), 32, seed=0))
+        for _ in tqdm(range(PRECISION_STEPS), desc=kind, leave=False):
+            trainer.update(*data.train[next(keys)], since=time.perf_counter())
+        result[f"{kind}_test_elbo_nats"] = evaluate_bound(trainer.averaged_model, data.test, seed=0, world=world).elbo
+    result["difference_nats"] = result["bf16-mixed_test_elbo_nats"] - result["float32_test_elbo_nats"]
+    return result
+
+
+def sampling(repeats: int, device: torch.device) -> dict[str, Any]:
+    """Speed of each cached stepper, draws included, against one full forward pass per pixel."""
+    cases: dict[str, tuple[DataSpec, tuple[int, ...]]] = {
+        "28x28, 2 levels": (BINARY, (1, 16, 64, 256)),
+        "28x28, 256 levels": (DataSpec((1, 28, 28), levels=256), (1, 64)),
+        "32x32 RGB, 256 levels": (DataSpec((3, 32, 32), levels=256), (1, 16)),
+    }
+    rows = []
+    for case, (spec, batch_sizes) in cases.items():
+        model = benchmark_model(spec, device)
+        for batch_size in batch_sizes:
+            rows.append({"case": case, "batch": batch_size} | sampling_row(model, batch_size, repeats, device))
+            print(json.dumps(rows[-1]))
+    return {"rows": rows}
+
+
+def benchmark_model(spec: DataSpec, device: torch.device) -> AutoregressiveModel:
+    """The benchmark network without a context; RGB takes 33 channels, a multiple of 3."""
+    torch.manual_seed(0)
+    widths = {"channels": 33, "head_channels": 66} if spec.channels == 3 else {}
+    model = AutoregressiveModel(spec, likelihood=Categorical, decoder=partial(decoder, **widths), context=VectorContext)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def sampling_row(model: AutoregressiveModel, batch_size: int, repeats: int, device: torch.device) -> dict[str, Any]:
+    """One batch size: seconds of a forward pass, of each stepper's whole walk, and their ratios."""
+    spec = model.spec
+    visits = spec.num_dims if model.decoder.channel_masked else spec.num_dims // spec.channels
+    x = torch.zeros(batch_size, *spec.shape, dtype=torch.long, device=device)
+
+    def walk(stepper: StepperKind) -> Callable[[], Tensor]:
+        return lambda: decode(model, None, None, generators(0, batch_size, device), stepper=stepper)
+
+    def forward() -> Tensor:
+        with torch.inference_mode():
+            return model.decoder(x)
+
+    kinds: tuple[StepperKind, ...] = ("eager", "compiled") if device.type == "cpu" else ("eager",)
+    times = interleaved({"forward": forward} | {kind: walk(kind) for kind in kinds}, repeats, device)
+    naive = times["forward"] * visits
+    return {
+        "forward_seconds": times["forward"],
+        "naive_seconds": naive,
+        **{f"{kind}_seconds": times[kind] for kind in kinds},
+        **{f"{kind}_speedup": naive / times[kind] for kind in kinds},
+        **{f"{kind}_forward_passes": times[kind] / times["forward"] for kind in kinds},
+    }
+
+
+def draw(training: dict[str, Any], sampling: dict[str, Any]) -> Figure:
+    """Images/s of sampling against batch size, and the share of peak of a training step."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    rows = [row for row in sampling["rows"] if row["case"] == "28x28, 2 levels"]
+    batches = [row["batch"] for row in rows]
+    names = {"naive": "one forward pass per pixel", "eager": "cached, eager", "compiled": "cached, compiled"}
+    for colour, (kind, label) in zip(COLOURS, names.items(), strict=False):
+        if f"{kind}_seconds" in rows[0]:
+            rate = [row["batch"] / row[f"{kind}_seconds"] for row in rows]
+            left.loglog(batches, rate, "o-", color=colour, label=label)
+    left.set(xlabel="batch size", ylabel="images per second", title="Sampling 28x28 binary images")
+    left.set_xticks(batches, [str(batch) for batch in batches])
+    left.minorticks_off()
+    left.grid(alpha=0.3)
+    left.legend()
+    steps = training["steps"]
+    shares = [100 * row["share_of_peak"] for row in steps.values()]
+    bars = right.barh(list(steps), shares, color=COLOURS[0])
+    labels = [
+        f"{s:.0f} %, {row['images_per_second']:.0f} images/s" for s, row in zip(shares, steps.values(), strict=True)
+    ]
+    right.bar_label(bars, labels, padding=4)
+    right.set(xlim=(0, 100), xlabel="% of this machine's matrix-product peak", title="One training step, batch 64")
+    right.invert_yaxis()
+    return figure
+
+
+if __name__ == "__main__":
+    jsonargparse.auto_cli(main)
