@@ -11,9 +11,9 @@ from typing import Any
 
 import jsonargparse
 import torch
-from evaluate import environment
 from torch import Tensor
 
+from evaluate import environment
 from pixelvae import SpokenDigits
 from pixelvae.checkpoint import write_atomically
 from pixelvae.data import ABSENT, BatchKey, Split

@@ -14,11 +14,11 @@ from typing import Any
 
 import jsonargparse
 import torch
-from evaluate import environment
 from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from evaluate import environment
 from pixelvae import Categorical, Digits, MNIST5k, VectorContext
 from pixelvae.checkpoint import write_atomically
 from pixelvae.data import Batches, DataSpec

@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 
 import jsonargparse
+
 from complete import main as complete
 from evaluate import main as evaluate
 from interpolate import main as interpolate
+from pixelvae.checkpoint import load_config
+from pixelvae.tensorboard import write_metrics
 from reconstruct import main as reconstruct
 from sample import main as sample
 from train import run as train
-
-from pixelvae.checkpoint import load_config
-from pixelvae.tensorboard import write_metrics
 
 CONFIG = "configs/mnist5k/pixelvae.yaml"
 

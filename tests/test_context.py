@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from families import CONTEXTS, by_name, random_labels
 
+from families import CONTEXTS, by_name, random_labels
 from pixelvae import DataSpec, SpatialContext, TemporalContext, VectorContext
 from pixelvae.context import one_hot_labels
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from scipy import stats
-from tiny import assert_mean
 
 from pixelvae.distributions import DiagonalNormal, standard_normal_noise
+from tiny import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
 

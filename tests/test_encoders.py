@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from families import ENCODERS, by_name, random_labels, random_levels
 
+from families import ENCODERS, by_name, random_labels, random_levels
 from pixelvae import ConvEncoder, DataSpec, WaveEncoder
 from pixelvae.data.spec import ABSENT
 

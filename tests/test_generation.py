@@ -5,12 +5,12 @@ from itertools import product
 
 import pytest
 import torch
-from families import DECODERS, by_name, random_levels
-from tiny import BINARY, autoregressive, every_x, labels, log_px_by_quadrature, p_value, position, vae
 
+from families import DECODERS, by_name, random_levels
 from pixelvae import DataSpec, paths
 from pixelvae.data.spec import ABSENT
 from pixelvae.generation import complete, decode, draw, generators, interpolate, reconstruct, sample, score, walk
+from tiny import BINARY, autoregressive, every_x, labels, log_px_by_quadrature, p_value, position, vae
 
 pytestmark = pytest.mark.usefixtures("float64")
 LABELLED = BINARY._replace(num_classes=(2, 3))

@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 import torch
-from families import LIKELIHOODS, by_name, random_levels
 from scipy import stats
 
+from families import LIKELIHOODS, by_name, random_levels
 from pixelvae import DataSpec, DiscretizedLogisticMixture
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -4,18 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from families import DECODERS, PRIORS, SMALL_CNN, by_name, random_levels
-from tiny import (
-    BINARY,
-    assert_gradient,
-    assert_mean,
-    autoregressive,
-    every_x,
-    labels,
-    log_px_by_quadrature,
-    vae,
-)
 
+from families import DECODERS, PRIORS, SMALL_CNN, by_name, random_levels
 from pixelvae import (
     AutoregressiveModel,
     Bound,
@@ -29,6 +19,16 @@ from pixelvae import (
 )
 from pixelvae.data.spec import ABSENT
 from pixelvae.models import assemble
+from tiny import (
+    BINARY,
+    assert_gradient,
+    assert_mean,
+    autoregressive,
+    every_x,
+    labels,
+    log_px_by_quadrature,
+    vae,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 ONE = torch.tensor(1.0, dtype=torch.float64)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from families import PRIORS, by_name
 from scipy import stats
-from tiny import assert_mean
 
+from families import PRIORS, by_name
 from pixelvae.distributions import DiagonalNormal, Distribution
 from pixelvae.priors import StandardNormal
+from tiny import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
 every_prior = pytest.mark.parametrize("make", **by_name(PRIORS))

@@ -1,11 +1,11 @@
 """What TensorBoard will find: event files are read back."""
 
 import pytest
-import speech
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+import speech
 from pixelvae.data import ABSENT, BatchKey
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound

@@ -4,9 +4,9 @@ from functools import partial
 from itertools import product
 
 import torch
-from families import SMALL_CNN
 from scipy import stats
 
+from families import SMALL_CNN
 from pixelvae import AutoregressiveModel, Categorical, ConvEncoder, DataSpec, PixelVAE, StandardNormal, VectorContext
 
 BINARY = DataSpec((1, 2, 2), levels=2)

@@ -1,8 +1,8 @@
 """What all decoders share."""
 
 import torch
-from families import DECODERS
 
+from families import DECODERS
 from pixelvae import DataSpec, GatedPixelCNN
 
 

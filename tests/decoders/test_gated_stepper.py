@@ -7,8 +7,8 @@ from itertools import product
 
 import pytest
 import torch
-from families import random_levels
 
+from families import random_levels
 from pixelvae import AutoregressiveModel, Categorical, DataSpec, GatedPixelCNN, VectorContext
 from pixelvae.generation import decode, draw, generators, uniforms, walk
 

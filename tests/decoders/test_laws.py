@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 import torch
+
 from families import DECODERS, by_name, random_levels, sites_of
 from tiny import assert_gradient
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from families import reached_by_positive_weights, sites_of
 
+from families import reached_by_positive_weights, sites_of
 from pixelvae import DataSpec, GatedPixelCNN, PixelCNN
 
 GREY, RGB = DataSpec((1, 4, 4), 2), DataSpec((3, 4, 4), 2)

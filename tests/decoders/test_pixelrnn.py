@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 import torch
-from families import DECODERS, RESIDUAL, by_name, random_levels, reached_by_positive_weights, sites_of
 from torch.utils.flop_counter import FlopCounterMode
 
+from families import DECODERS, RESIDUAL, by_name, random_levels, reached_by_positive_weights, sites_of
 from pixelvae import DataSpec, DiagonalBiLSTM, RowLSTM
 
 GREY, RGB = DataSpec((1, 4, 4), 2), DataSpec((3, 4, 4), 2)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from families import DECODERS, by_name, random_levels
 from torch import nn
 
+from families import DECODERS, by_name, random_levels
 from pixelvae import AutoregressiveModel, Categorical, DataSpec, VectorContext, WaveNet
 from pixelvae.decoders.wavenet import sinusoids
 from pixelvae.generation import decode, generators

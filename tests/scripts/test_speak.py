@@ -8,11 +8,11 @@ from pathlib import Path
 
 import jsonargparse
 import pytest
-import speech
 import torch
 from matplotlib.image import imread
 from safetensors.torch import load_file
 
+import speech
 from pixelvae.checkpoint import Progress, save_model
 from pixelvae.data import ABSENT, BatchKey
 from pixelvae.data.audio import read_wav
