@@ -7,7 +7,7 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,19 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmark_family import family, sampling_rows
 from evaluate import environment
 from pixelvae import Categorical, Digits, MNIST5k, VectorContext
 from pixelvae.checkpoint import write_atomically
 from pixelvae.data import Batches, DataSpec
-from pixelvae.decoders.base import StepperKind
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
 from pixelvae.distributed import Precision, World, has_fast_bfloat16
 from pixelvae.evaluation.bounds import evaluate_bound
 from pixelvae.figures import COLOURS, save_figure
-from pixelvae.generation import decode, generators
 from pixelvae.models import AutoregressiveModel
 from pixelvae.objective import Objective
 from pixelvae.trainer import Trainer, Training
+from timing import interleaved, seconds
 
 # The network of every figure here: one gated 7x7 layer, then eight gated layers of 3x3, 32 channels.
 decoder = partial(GatedPixelCNN, num_layers=9, channels=32, kernel_size=3, first_kernel_size=7, head_channels=64)
@@ -45,16 +45,17 @@ def main(
     """Measure training and sampling, and write JSON files and a figure.
 
     Args:
-        out: Folder for training.json, sampling.json, precision.json and benchmark.png.
+        out: Folder for training.json, sampling.json, family.json, precision.json and benchmark.png.
         repeats: Interleaved repeats, of which the median counts.
         threads: CPU threads.
-        only: training, sampling, precision or all.
+        only: training, sampling, family (the other decoders), precision or all.
         device: Where to measure.
     """
-    if only not in ("all", "training", "sampling", "precision"):
-        raise ValueError(f"only={only!r}; wanted all, training, sampling or precision")
+    measures = {"training": training, "sampling": sampling, "family": family, "precision": precision}
+    if only not in ("all", *measures):
+        raise ValueError(f"only={only!r}; wanted all, {', '.join(measures)}")
     torch.set_num_threads(threads)
-    for name, measure in (("training", training), ("sampling", sampling), ("precision", precision)):
+    for name, measure in measures.items():
         if only in ("all", name):
             result = measure(repeats, torch.device(device)) | {"command": shlex.join(["python", *sys.argv])}
             result |= {"environment": environment(), "repeats": repeats, "threads": threads}
@@ -67,25 +68,6 @@ def main(
             out / "benchmark.png",
         )
         print(f"Written to {out}")
-
-
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call, the device's queue included."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def interleaved(works: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each work, taken in turns so that a slow minute of the machine hits all alike."""
-    for work in tqdm(works.values(), desc="warm-up", leave=False):
-        work()
-    rounds = [{name: seconds(work, device) for name, work in works.items()} for _ in tqdm(range(repeats), leave=False)]
-    return {name: statistics.median(times[name] for times in rounds) for name in works}
 
 
 def matrix_product(dtype: torch.dtype, device: torch.device, size: int = 1024) -> Callable[[], Tensor]:
@@ -199,9 +181,7 @@ def sampling(repeats: int, device: torch.device) -> dict[str, Any]:
     rows = []
     for case, (spec, batch_sizes) in cases.items():
         model = benchmark_model(spec, device)
-        for batch_size in batch_sizes:
-            rows.append({"case": case, "batch": batch_size} | sampling_row(model, batch_size, repeats, device))
-            print(json.dumps(rows[-1]))
+        rows += sampling_rows(case, model, batch_sizes, ("eager", "compiled"), repeats, device)
     return {"rows": rows}
 
 
@@ -211,31 +191,6 @@ def benchmark_model(spec: DataSpec, device: torch.device) -> AutoregressiveModel
     widths = {"channels": 33, "head_channels": 66} if spec.channels == 3 else {}
     model = AutoregressiveModel(spec, likelihood=Categorical, decoder=partial(decoder, **widths), context=VectorContext)
     return model.to(device).eval().requires_grad_(False)
-
-
-def sampling_row(model: AutoregressiveModel, batch_size: int, repeats: int, device: torch.device) -> dict[str, Any]:
-    """One batch size: seconds of a forward pass, of each stepper's whole walk, and their ratios."""
-    spec = model.spec
-    visits = spec.num_dims if model.decoder.channel_masked else spec.num_dims // spec.channels
-    x = torch.zeros(batch_size, *spec.shape, dtype=torch.long, device=device)
-
-    def walk(stepper: StepperKind) -> Callable[[], Tensor]:
-        return lambda: decode(model, None, None, generators(0, batch_size, device), stepper=stepper)
-
-    def forward() -> Tensor:
-        with torch.inference_mode():
-            return model.decoder(x)
-
-    kinds: tuple[StepperKind, ...] = ("eager", "compiled") if device.type == "cpu" else ("eager",)
-    times = interleaved({"forward": forward} | {kind: walk(kind) for kind in kinds}, repeats, device)
-    naive = times["forward"] * visits
-    return {
-        "forward_seconds": times["forward"],
-        "naive_seconds": naive,
-        **{f"{kind}_seconds": times[kind] for kind in kinds},
-        **{f"{kind}_speedup": naive / times[kind] for kind in kinds},
-        **{f"{kind}_forward_passes": times[kind] / times["forward"] for kind in kinds},
-    }
 
 
 def draw(training: dict[str, Any], sampling: dict[str, Any]) -> Figure:
