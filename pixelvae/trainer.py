@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from pixelvae.checkpoint import Progress
 from pixelvae.distributed import Precision, World, autocast
 from pixelvae.models import Bound, GenerativeModel
-from pixelvae.objective import Objective
+from pixelvae.objective import Multiplier, Objective
 
 COMPILE_REPAYS_AFTER = 3000  # steps; torch.compile takes 10 to 60 s to start and saves about a third of a step
 
@@ -120,7 +120,10 @@ class Trainer:
     """The weights, their average, the optimizer and the position in the data: all that a run is made of."""
 
     def __init__(self, model: GenerativeModel, training: Training, objective: Objective, world: World, seed: int):
+        if objective.rate is not None and not model.latent_dim:
+            raise ValueError(f"objective.rate={objective.rate}, but the model has no latents; set objective.rate: null")
         self.training, self.objective, self.world, self.seed = training, objective, world, seed
+        self.multiplier = None if objective.rate is None else Multiplier(objective.rate)
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
         self.model = model.to(world.device).to(memory_format=memory_format)
         self.average = AveragedModel(self.model, multi_avg_fn=moving_average(training.ema_decay))
@@ -142,6 +145,11 @@ class Trainer:
         """How far this run is."""
         return Progress(self.step, self.images_seen, self.train_seconds, self.seed)
 
+    @property
+    def beta(self) -> float:
+        """The weight of the KL in the next step: of the schedule, or the multiplier of the rate."""
+        return self.objective.beta_at(self.step) if self.multiplier is None else self.multiplier.beta
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, of types that load without running code."""
         return {
@@ -150,6 +158,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "multiplier": None if self.multiplier is None else self.multiplier.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -164,6 +173,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.multiplier is not None and state["multiplier"] is not None:
+            self.multiplier.load_state_dict(state["multiplier"])
 
     def noise(self, batch_size: int) -> Tensor:
         """This rank's rows of the joint batch's noise, which depends on seed and step alone."""
@@ -180,7 +191,8 @@ class Trainer:
             group["lr"] = learning_rate
         with autocast(training.precision, self.world.device):
             bound = self.bound(x, y, noise=self.noise(len(x)))
-        loss = self.objective.loss(bound, self.step, self.world.mean)
+        beta = self.beta
+        loss = self.objective.loss(bound, beta, self.world.mean)
         self.optimizer.zero_grad()
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm or math.inf)
@@ -190,7 +202,8 @@ class Trainer:
             raise TrainingDivergedError(f"the loss is {total} nats, the gradient norm {float(grad_norm)}")
         self.optimizer.step()
         self.average.update_parameters(self.model)
-        beta = self.objective.beta_at(self.step)
+        if self.multiplier is not None:
+            self.multiplier.update(sum(kl_groups))
         seconds = time.perf_counter() - since
         joint = len(x) * self.world.size
         self.step, self.images_seen = self.step + 1, self.images_seen + joint

@@ -39,13 +39,16 @@ def flat(tree, prefix=""):
     return {path: leaf for key, value in items for path, leaf in flat(value, f"{prefix}/{key}").items()}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not_bit_for_bit(tmp_path, number):
-    small_fit(tmp_path / "whole", steps=10)
-    stopped = small_fit(tmp_path / "parts", steps=10, observer=Stop(5, number))
+@pytest.mark.parametrize(
+    ("number", "objective"),
+    [(signal.SIGTERM, Objective()), (signal.SIGINT, Objective()), (signal.SIGINT, Objective(rate=3.0))],
+)
+def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not_bit_for_bit(tmp_path, number, objective):
+    small_fit(tmp_path / "whole", steps=10, objective=objective)
+    stopped = small_fit(tmp_path / "parts", steps=10, observer=Stop(5, number), objective=objective)
     assert stopped.interrupted
     assert stopped.progress.step == 5
-    resumed = small_fit(tmp_path / "parts", steps=10, resume=True, model=small_model(seed=99))
+    resumed = small_fit(tmp_path / "parts", steps=10, resume=True, model=small_model(seed=99), objective=objective)
     assert not resumed.interrupted
     whole, parts = flat(state(tmp_path / "whole")), flat(state(tmp_path / "parts"))
     assert whole.keys() == parts.keys()
@@ -71,6 +74,27 @@ def test_the_elbo_of_held_out_images_rises(tmp_path):
     fitted = small_fit(tmp_path, steps=150, batch_size=32, learning_rate=5e-3, ema_decay=0.9, validate_every=150)
     after = evaluate_bound(fitted.model, data.test, seed=0, world=world)
     assert after.elbo > before.elbo + 10  # nats; an untrained model is near −64 ln 2 = −44
+
+
+@pytest.mark.parametrize("num_layers", [1, 5])
+def test_a_rate_is_reached_within_five_percent_whatever_the_decoder_and_held(tmp_path, num_layers):
+    small_decoder = {"num_layers": num_layers, "channels": 4, "first_kernel_size": 3, "head_channels": 8}
+    decoder = {"class_path": "GatedPixelCNN", "init_args": small_decoder}
+    seen = Stop(after=None)
+    small_fit(
+        tmp_path, steps=400, batch_size=32, validate_every=400, checkpoint_every=400, objective=Objective(rate=4.0),
+        observer=seen, model=small_model(CONFIG | {"decoder": decoder, "class_conditional": False}),
+    )  # fmt: skip
+    kl = [float(record.kl_groups.sum()) for record in seen.seen]
+    for end in (300, 350, 400):
+        assert sum(kl[end - 50 : end]) / 50 == pytest.approx(4.0, rel=0.05), end
+    assert len({record.beta for record in seen.seen}) == 400  # the multiplier is in the log
+
+
+def test_a_rate_wants_latents(tmp_path):
+    model = small_model(CONFIG | {"encoder": None, "prior": None, "latent_dim": 0})
+    with pytest.raises(ValueError, match=r"no latents; set objective\.rate: null"):
+        small_fit(tmp_path, steps=1, objective=Objective(rate=4.0), model=model)
 
 
 def test_what_is_reported_is_the_true_bound_whatever_is_maximised(tmp_path):
