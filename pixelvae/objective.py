@@ -83,7 +83,8 @@ class Objective:
 class Multiplier:
     r"""β as the Lagrange multiplier of the constraint KL = R, which rises while the KL is above R and falls below it.
 
-    .. math:: \log\beta \leftarrow \log\beta + \eta\,\mathrm{clip}\Big(\frac{\overline{\mathrm{KL}} - R}{0.2\,R},\ -1,\ 1\Big)
+    .. math:: \log\beta \leftarrow \log\beta + \eta\,
+              \mathrm{clip}\Big(\frac{\overline{\mathrm{KL}} - R}{0.2\,R},\ -1,\ 1\Big)
 
     The bar is a moving average over steps. In relative units of R, one η serves every rate, data set and decoder.
 
