@@ -82,7 +82,9 @@ def write_samples(
     rows = [sounds[i : i + COLUMNS] for i in range(0, num, COLUMNS)]
     names = [] if y is None else names_of(data, y)
     spoken = f"Asked for, in rows: {', '.join(names)}. " if names else ""
-    figure = sound_grid(rows, rate=data.rate, title=f"Samples of a {type(model).__name__}", caption=spoken + caption)
+    figure = sound_grid(
+        rows, rate=data.rate, title=f"Samples of {type(model.decoder).__name__}", caption=spoken + caption
+    )
     tensors = {"x": x.to(torch.int16)} | ({} if y is None else {"y": y})
     save_picture(out / "samples.png", figure, tensors, how)
 
