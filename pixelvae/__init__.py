@@ -24,7 +24,7 @@ from pixelvae.encoders import ConvEncoder, WaveEncoder
 from pixelvae.generation import complete, interpolate, reconstruct, sample, score
 from pixelvae.likelihoods import Categorical, DiscretizedLogisticMixture
 from pixelvae.models import AutoregressiveModel, Bound, PixelVAE
-from pixelvae.priors import StandardNormal
+from pixelvae.priors import FlowPrior, StandardNormal
 
 __all__ = [
     "CIFAR10",
@@ -42,6 +42,7 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "Factorised",
     "FashionMNIST",
+    "FlowPrior",
     "GatedPixelCNN",
     "ImageFolder",
     "MNIST5k",

@@ -17,6 +17,7 @@ from pixelvae import (
     DiagonalBiLSTM,
     DiscretizedLogisticMixture,
     Factorised,
+    FlowPrior,
     GatedPixelCNN,
     PixelCNN,
     RowLSTM,
@@ -286,7 +287,18 @@ LIKELIHOODS = [
     mixture_case("mixture-two_channels-7", DataSpec((2, 2, 3), 7)),
 ]
 
-PRIORS = {"standard_normal": StandardNormal}  # name: latent_dim -> Prior
+
+def flow_prior(latent_dim):
+    """A flow that is no standard normal, of fixed weights, whose mass lies within the grids of the laws."""
+    torch.manual_seed(0)
+    prior = FlowPrior(latent_dim, num_transforms=2, hidden_channels=(8,))
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.mul_(0.8)
+    return prior
+
+
+PRIORS = {"standard_normal": StandardNormal, "flow": flow_prior}  # name: latent_dim -> Prior
 
 ENCODERS = {  # name: (spec, latent_dim) -> Encoder, and a spec
     "conv": (partial(ConvEncoder, channels=(3, 4)), DataSpec((1, 5, 4), 2)),

@@ -61,7 +61,7 @@ def labels(y, n):
     return None if y is None else torch.tensor(y).expand(n, -1)
 
 
-def log_px_by_quadrature(model, x, y=None, *, nodes=321, end=8.0):
+def log_px_by_quadrature(model, x, y=None, *, nodes=641, end=16.0):
     """log p(x) = log ∫ p(h) p(x|h) dh of a model with one latent, by the trapezium rule. -> (B,)."""
     h = torch.linspace(-end, end, nodes)[:, None]
     weights = model.prior.log_prob(h).exp() * (h[1] - h[0])  # both ends are beyond all mass
