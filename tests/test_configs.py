@@ -27,7 +27,8 @@ def spec_of(data):
         channels = 1 if options.get("grey") else 3
         return DataSpec((channels, options["size"], options["size"]), options.get("levels", 256), (2,))
     if name == "SpokenDigits":
-        return DataSpec((1, 64), options.get("levels", 256), (10, 6))
+        # 64 samples leave the fourth stage of the encoder one of 4: there the bfloat16 gradient of oneDNN can be NaN.
+        return DataSpec((1, 256), options.get("levels", 256), (10, 6))
     return DataSpec(SHAPES[name], options["levels"], (10,))
 
 
