@@ -73,8 +73,9 @@ def main(
         folder = runs / path.stem
         fit(path, folder, plan[path.stem], device)
         metrics = evaluate(folder / "best", out / path.stem, num_samples, iwae_images, device=device)
-        total = {"images_seen": load_progress(folder / "last").images_seen} | last_seconds(folder)
-        metrics |= {"train_steps": plan[path.stem], **total}
+        whole = load_progress(folder / "last")  # metrics.json has the progress of the best checkpoint
+        metrics |= {"train_steps": whole.step, "images_seen": whole.images_seen}
+        metrics |= {"train_seconds": round(whole.train_seconds, 1)}
         curve = [(step, -elbo) for step, elbo in read_curve(folder, "validation/elbo_nats")]
         members.append(Member(path.stem, metrics, curve))
     write(members, out)
@@ -145,11 +146,6 @@ def fit(config: Path, folder: Path, steps: int, device: str) -> None:
     train(arguments)
     if load_progress(folder / "last").step < steps:
         raise SystemExit("Interrupted; the same command goes on")
-
-
-def last_seconds(folder: Path) -> dict[str, float]:
-    """The whole run's training time, where metrics.json has that of its best checkpoint."""
-    return {"train_seconds": round(load_progress(folder / "last").train_seconds, 1)}
 
 
 def write(members: list[Member], out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from importlib.util import find_spec
 from itertools import product
 from typing import Any, Literal
 
@@ -87,6 +88,21 @@ class AutoregressiveDecoder(nn.Module, ABC):
         if kind not in ("auto", "full"):
             raise ValueError(f"stepper {kind!r}: {type(self).__name__} has only 'full'; choose stepper: auto")
         return FullForward(self, context, batch_size)
+
+    def eager_or_compiled(self, kind: StepperKind) -> StepperKind:
+        """For decoders that have both: ``auto`` is ``compiled`` for float32 on the CPU where numba is installed.
+
+        Raises:
+            ValueError: If ``compiled`` is asked for where it cannot run; says why.
+        """
+        weight, reason = next(self.parameters()), ""
+        if find_spec("numba") is None:
+            reason = "needs numba, which is not installed (pip install pixelvae[fast])"
+        elif weight.device.type != "cpu" or weight.dtype != torch.float32:
+            reason = f"is for float32 on the CPU, the decoder is {weight.dtype} on {weight.device}"
+        if kind == "compiled" and reason:
+            raise ValueError(f"stepper 'compiled' {reason}; choose stepper: eager")
+        return ("eager" if reason else "compiled") if kind == "auto" else kind
 
     def signal(self, x: Tensor) -> Tensor:
         """Integer levels 0..K-1 to floats evenly spread over [-1, 1], what networks like to see."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -167,23 +165,11 @@ class GatedPixelCNN(AutoregressiveDecoder):
         ``auto`` is ``compiled`` for float32 on the CPU where numba is installed, else ``eager``.
         """
         self.check_context(context)
-        if kind == "auto":
-            kind = "eager" if self._no_compiled() else "compiled"
+        kind = self.eager_or_compiled(kind)
         if kind == "eager":
             return EagerStepper(self, context, batch_size)
         if kind == "compiled":
-            if reason := self._no_compiled():
-                raise ValueError(f"stepper 'compiled' {reason}; choose stepper: eager")
             from pixelvae.decoders.compiled import CompiledStepper  # imports numba, which is optional
 
             return CompiledStepper(self, context, batch_size)
         return super().stepper(context, batch_size, kind)
-
-    def _no_compiled(self) -> str:
-        """Why there is no compiled stepper here; empty if there is one."""
-        weight = self.head.weight
-        if find_spec("numba") is None:
-            return "needs numba, which is not installed (pip install pixelvae[fast])"
-        if weight.device.type != "cpu" or weight.dtype != torch.float32:
-            return f"is for float32 on the CPU, the decoder is {weight.dtype} on {weight.device}"
-        return ""

@@ -174,7 +174,7 @@ def test_what_compiled_is_not_for_is_said():
 
 def test_without_numba_auto_is_eager(monkeypatch):
     """numba is optional."""
-    monkeypatch.setattr("pixelvae.decoders.gated_pixelcnn.find_spec", lambda name: None)
+    monkeypatch.setattr("pixelvae.decoders.base.find_spec", lambda name: None)
     decoder = make_decoder(OPTIONS["grey-2"])
     with pytest.raises(ValueError, match="needs numba"):
         decoder.stepper(None, 1, "compiled")

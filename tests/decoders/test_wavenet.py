@@ -169,7 +169,7 @@ class TestCompiled:
         assert type(decoder.stepper(None, 1)) is type(decoder.stepper(None, 1, "eager"))
 
     def test_without_numba_auto_is_eager(self, monkeypatch):
-        monkeypatch.setattr("pixelvae.decoders.wavenet.find_spec", lambda name: None)
+        monkeypatch.setattr("pixelvae.decoders.base.find_spec", lambda name: None)
         decoder = CASES[0].build()
         with pytest.raises(ValueError, match="needs numba"):
             decoder.stepper(None, 1, "compiled")
