@@ -17,13 +17,8 @@ from pixelvae import PixelVAE, load
 from pixelvae.checkpoint import load_config, load_data, load_progress, write_atomically
 from pixelvae.data import Split
 from pixelvae.distributed import World, connect
-from pixelvae.evaluation.bounds import (
-    active_units,
-    bits_per_dim,
-    evaluate_bound,
-    evaluate_importance_weighted,
-    posterior_means,
-)
+from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_importance_weighted
+from pixelvae.evaluation.latents import active_units, posterior_means
 from pixelvae.models import GenerativeModel
 
 

@@ -10,13 +10,7 @@ from pixelvae.checkpoint import build
 from pixelvae.data import BatchKey
 from pixelvae.data.audio import AudioSplit, Recording
 from pixelvae.distributed import World
-from pixelvae.evaluation.bounds import (
-    active_units,
-    bits_per_dim,
-    evaluate_bound,
-    evaluate_importance_weighted,
-    posterior_means,
-)
+from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_importance_weighted
 from small_runs import CONFIG, small_data, small_model
 
 WORLD = World(torch.device("cpu"))
@@ -120,15 +114,3 @@ def uniform_wavenet(spec, num_params, context_dim):
 
 def test_every_value_of_an_image_is_counted(held_out):
     assert evaluate_bound(without_latents(), held_out, seed=0, world=WORLD).num_dims == 64
-
-
-def test_active_units_are_those_that_move_with_x():
-    means = torch.randn(10_000, 3) * torch.tensor([0.05, 0.2, 1.0])
-    assert active_units(means).tolist() == [False, True, True]
-
-
-def test_posterior_means_come_in_order(held_out):
-    model = small_model().eval()
-    means = posterior_means(model, held_out, batch_size=7, device=torch.device("cpu"))
-    x, y = held_out[BatchKey(torch.tensor([299]), 0)]
-    torch.testing.assert_close(means[299:], model.encoder(x, y).mean.detach())

@@ -14,8 +14,6 @@ from pixelvae.data.splits import Split, sequential
 from pixelvae.distributed import World
 from pixelvae.models import GenerativeModel, PixelVAE
 
-ACTIVE_VARIANCE = 0.01  # Burda et al. 2015, section 5.2
-
 
 class Bounds(NamedTuple):
     """Means over the examples of a split, in nats per example.
@@ -85,7 +83,7 @@ def evaluate_bound(
         progress: Whether to show a progress bar.
     """
     total: Tensor | None = None  # log_px, kl of every group, values, examples
-    batch_size = _batch_size(split) if batch_size is None else batch_size
+    batch_size = default_batch_size(split) if batch_size is None else batch_size
     keys = list(sequential(split, batch_size))
     if max_images is not None:
         keys = keys[: math.ceil(max_images / batch_size)]
@@ -105,7 +103,7 @@ def evaluate_bound(
     return Bounds(float(means[0]), means[1:-1], int(total[-1]), float(means[-1]))
 
 
-def _batch_size(split: Split) -> int:
+def default_batch_size(split: Split) -> int:
     """250, or less where that would need more memory than 250 images of 32x32."""
     return min(250, max(1, 250 * 32**2 // math.prod(split.spec.sites)))
 
@@ -153,7 +151,7 @@ def evaluate_importance_weighted(
         raise ValueError(f"num_samples={num_samples}; wanted at least 1")
     if not isinstance(model, PixelVAE):
         num_samples = 1
-    batch_size = _batch_size(split) if batch_size is None else batch_size
+    batch_size = default_batch_size(split) if batch_size is None else batch_size
     keys = list(sequential(split, batch_size))
     if max_images is not None:
         keys = keys[: math.ceil(max_images / batch_size)]
@@ -170,22 +168,3 @@ def evaluate_importance_weighted(
     mean = total / count
     variance = max(squares / count - mean**2, 0.0) * count / max(count - 1, 1)
     return ImportanceWeighted(mean, math.sqrt(variance / count), num_samples, int(count))
-
-
-@torch.inference_mode()
-def posterior_means(model: PixelVAE, split: Split, *, batch_size: int | None = None, device: torch.device) -> Tensor:
-    """E_q[h] of every example of a split, in order. -> (N, D) on the CPU."""
-    means = []
-    for key in sequential(split, _batch_size(split) if batch_size is None else batch_size):
-        x, y = (tensor.to(device) for tensor in split[key])
-        means.append(model.encoder(x, y).mean.cpu())
-    return torch.cat(means)
-
-
-def active_units(means: Tensor) -> Tensor:
-    """Which latents move with x: Var_x(E_q[h_u]) > 0.01. (N, D) posterior means -> (D,) booleans.
-
-    Reference:
-        Importance Weighted Autoencoders (Burda et al., 2015), section 5.2. https://arxiv.org/abs/1509.00519
-    """
-    return means.var(0) > ACTIVE_VARIANCE
