@@ -13,6 +13,21 @@ from pixelvae.nn.causal import Pointwise, channel_mask, shift_down, shift_right
 from pixelvae.nn.gated import GatedLayer
 
 
+def limited(reaches: list[int], total: int | None) -> list[int]:
+    """How far each layer's kernel may reach so that all together reach ``total``: the first layers as far as they can.
+
+    Example:
+        >>> limited([3, 1, 1, 1], 4)
+        [3, 1, 0, 0]
+    """
+    left = sum(reaches) if total is None else total
+    kept = []
+    for reach in reaches:
+        kept.append(min(reach, left))
+        left -= kept[-1]
+    return kept
+
+
 class GatedPixelCNN(AutoregressiveDecoder):
     r"""Vertical and horizontal stacks of gated causal convolutions, without a blind spot.
 
@@ -38,13 +53,17 @@ class GatedPixelCNN(AutoregressiveDecoder):
         head_channels: Width of the output layer.
         channel_masked: Whether the network orders the colour channels (R, then G given R, then B given
             both). Without it a site's params see no channel of that site, and the likelihood must order them.
+        receptive_field: R, to limit what a pixel sees to the R rows above it, R columns to either side there, and
+            R pixels to its left, however many layers there are: once the first layers' kernels have reached R, the
+            others are 1x1. So details stay local and what is global must be in the latents (Variational Lossy
+            Autoencoder, Chen et al., 2016, https://arxiv.org/abs/1611.02731). None for all that the kernels reach.
 
     Shape:
         x: (B, C, H, W) integers in [0, K).  context: (B, D) or (B, D, H, W).  Returns (B, P, H, W).
 
     Raises:
-        ValueError: If a kernel size is even, ``num_layers`` < 1, the data are not images, or channels cannot
-            be split among the colours.
+        ValueError: If a kernel size is even, ``num_layers`` < 1, the data are not images, channels cannot
+            be split among the colours, or the kernels cannot reach ``receptive_field``.
 
     Example:
         >>> decoder = GatedPixelCNN(DataSpec((1, 8, 8), levels=2), num_params=1, num_layers=2, channels=4)
@@ -52,6 +71,8 @@ class GatedPixelCNN(AutoregressiveDecoder):
         torch.Size([3, 1, 8, 8])
         >>> decoder.receptive_field
         4
+        >>> GatedPixelCNN(DataSpec((1, 8, 8), levels=2), num_params=1, num_layers=8, receptive_field=2).receptive_field
+        2
     """
 
     def __init__(
@@ -66,10 +87,12 @@ class GatedPixelCNN(AutoregressiveDecoder):
         first_kernel_size: int = 7,
         head_channels: int = 64,
         channel_masked: bool = True,
+        receptive_field: int | None = None,
     ) -> None:
         super().__init__(spec, num_params, context_dim)
-        self._check(num_layers, kernel_size, first_kernel_size)
-        self.channels, self.kernel_size, self.first_kernel_size = channels, kernel_size, first_kernel_size
+        self._check(num_layers, kernel_size, first_kernel_size, receptive_field)
+        reaches = limited([first_kernel_size // 2] + [kernel_size // 2] * (num_layers - 1), receptive_field)
+        self.channels, self.receptive_field = channels, sum(reaches)
         colours = spec.channels
         self.channel_masked = channel_masked and colours > 1
 
@@ -80,14 +103,14 @@ class GatedPixelCNN(AutoregressiveDecoder):
             GatedLayer(
                 channels if i else colours,
                 channels,
-                rows=kernel_size // 2 + 1 if i else first_kernel_size // 2,
-                columns=kernel_size if i else first_kernel_size,
-                taps=kernel_size // 2 + 1 if i else first_kernel_size // 2,
+                rows=reach + 1 if i else reach,  # the shift at the input is the first layer's own row and pixel
+                columns=2 * reach + 1,
+                taps=reach + 1 if i else reach,
                 mask=mask(channels, channels),
                 first=i == 0,
                 last=i == num_layers - 1,
             )
-            for i in range(num_layers)
+            for i, reach in enumerate(reaches)
         )
         # What the first layer of group c sees of its own pixel: the channels before c.
         strict = mask(channels, colours, strict=True)
@@ -101,7 +124,7 @@ class GatedPixelCNN(AutoregressiveDecoder):
         if context_dim:
             self.context_projection = nn.Linear(context_dim, sum(self.context_widths), bias=False)
 
-    def _check(self, num_layers: int, kernel_size: int, first_kernel_size: int) -> None:
+    def _check(self, num_layers: int, kernel_size: int, first_kernel_size: int, receptive_field: int | None) -> None:
         if len(self.spec.shape) != 3:
             raise ValueError(f"data shape {self.spec.shape} is not an image (C, H, W); use an audio decoder")
         if num_layers < 1:
@@ -112,11 +135,12 @@ class GatedPixelCNN(AutoregressiveDecoder):
         ):
             if size % 2 == 0 or size < least:
                 raise ValueError(f"{name}={size}; wanted an odd number of at least {least}")
-
-    @property
-    def receptive_field(self) -> int:
-        """R: a pixel sees the R rows above, R columns to either side there, and R pixels to its left."""
-        return self.first_kernel_size // 2 + (len(self.layers) - 1) * (self.kernel_size // 2)
+        reach = first_kernel_size // 2 + (num_layers - 1) * (kernel_size // 2)
+        if receptive_field is not None and not 1 <= receptive_field <= reach:
+            raise ValueError(
+                f"receptive_field={receptive_field}; num_layers={num_layers}, kernel_size={kernel_size} and "
+                f"first_kernel_size={first_kernel_size} reach 1 .. {reach}"
+            )
 
     @property
     def forward_flops(self) -> int:

@@ -16,6 +16,8 @@ GREY, RGB = DataSpec((1, 4, 4), 2), DataSpec((3, 4, 4), 2)
         (GREY, {"first_kernel_size": 4}, "first_kernel_size=4"),
         (GREY, {"first_kernel_size": 1}, "first_kernel_size=1"),
         (GREY, {"num_layers": 0}, "num_layers=0"),
+        (GREY, {"num_layers": 2, "receptive_field": 5}, "receptive_field=5; .*reach 1 .. 4"),
+        (GREY, {"receptive_field": 0}, "receptive_field=0"),
         (DataSpec((1, 16), 2), {}, r"\(1, 16\) is not an image"),
         (RGB, {"channels": 32, "head_channels": 66}, "multiple of 3"),
         (RGB, {"channels": 33, "head_channels": 64}, "multiple of 3"),
@@ -42,3 +44,13 @@ def test_the_cost_model_is_what_the_counter_counts(spec, channels, context_dim, 
     with FlopCounterMode(display=False) as counter:
         decoder(torch.zeros(1, *spec.shape, dtype=torch.long), torch.zeros(1, context_dim) if context_dim else None)
     assert counter.get_total_flops() == decoder.forward_flops
+
+
+def test_a_limit_takes_kernels_and_no_layers_away():
+    """The window is as large as asked for whatever the depth, and what is asked for by default is all there is."""
+    free = GatedPixelCNN(GREY, 1, num_layers=6, channels=2)
+    limited = GatedPixelCNN(GREY, 1, num_layers=6, channels=2, receptive_field=5)
+    assert (free.receptive_field, limited.receptive_field) == (8, 5)
+    assert len(limited.layers) == len(free.layers)
+    whole = GatedPixelCNN(GREY, 1, num_layers=6, channels=2, receptive_field=8)
+    assert [p.shape for p in whole.parameters()] == [p.shape for p in free.parameters()]
