@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pixelvae.data.splits import BatchKey, Split, sequential
+from pixelvae.data.splits import BatchKey, Split
 from pixelvae.distributions import DiagonalNormal, Distribution, standard_normal_noise
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.models import PixelVAE
@@ -63,16 +63,24 @@ def posteriors(
     batch_size: int | None = None,
     max_images: int | None = None,
 ) -> list[Distribution]:
-    """q(h|x) of every example of a split, or of the first ``max_images``, in order, a batch at a time."""
+    """q(h|x) of every example of a split, or of ``max_images`` spread over it, in order, a batch at a time."""
+    batch_size = default_batch_size(split) if batch_size is None else batch_size
     batches: list[Distribution] = []
-    room = len(split) if max_images is None else min(max_images, len(split))
-    for key in sequential(split, default_batch_size(split) if batch_size is None else batch_size):
-        if room <= 0:
-            break
-        x, y = (tensor.to(device) for tensor in split[BatchKey(key.indices[:room], key.epoch)])
+    for indices in spread(len(split), max_images).split(batch_size):
+        x, y = (tensor.to(device) for tensor in split[BatchKey(indices, epoch=0)])
         batches.append(model.encoder(x, y))
-        room -= len(x)
     return batches
+
+
+def spread(num_examples: int, max_images: int | None) -> Tensor:
+    """The positions of at most ``max_images`` examples, evenly over a split and in order, for it may be sorted.
+
+    Example:
+        >>> spread(10, 5), spread(3, None), spread(2, 5)
+        (tensor([0, 2, 4, 6, 8]), tensor([0, 1, 2]), tensor([0, 1]))
+    """
+    n = num_examples if max_images is None else min(max_images, num_examples)
+    return torch.arange(n) * num_examples // max(n, 1)
 
 
 def posterior_means(model: PixelVAE, split: Split, *, batch_size: int | None = None, device: torch.device) -> Tensor:
@@ -173,7 +181,7 @@ def latent_information(batches: Sequence[Distribution]) -> Tensor:
 def latent_health(
     model: PixelVAE, split: Split, *, seed: int, device: torch.device, max_images: int | None = None
 ) -> Health:
-    """Whether the latents are alive, on the first ``max_images`` of a split. Costs one pass of the encoder."""
+    """Whether the latents are alive, on ``max_images`` spread over a split. Costs one pass of the encoder."""
     batches = posteriors(model, split, device=device, max_images=max_images)
     return Health(
         mutual_information(batches, seed=seed), active_units(means_of(batches)).cpu(), latent_information(batches)
