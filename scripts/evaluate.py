@@ -17,6 +17,7 @@ from pixelvae import PixelVAE, load
 from pixelvae.checkpoint import load_config, load_data, load_progress, write_atomically
 from pixelvae.data import DataSet, Split
 from pixelvae.distributed import World, connect
+from pixelvae.evaluation.agreement import accuracy, reconstruction_agreement, train_classifier
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_importance_weighted
 from pixelvae.evaluation.latents import active_units, latent_health, posterior_means
 from pixelvae.evaluation.probes import probe_latents, probe_pixels
@@ -31,6 +32,7 @@ def main(
     split: str = "test",
     latents: bool = False,
     probe_images: int = 50_000,
+    agreement_images: int = 1000,
     seed: int = 0,
     device: str = "auto",
 ) -> dict[str, Any]:
@@ -45,6 +47,8 @@ def main(
         latents: Measure the latents too: rate and distortion, mutual information with its cap, and what classifiers
             make of posterior means, beside pixels and principal components (fitted on train, scored on the split).
         probe_images: Most training images that those classifiers are fitted on, spread over the train split.
+        agreement_images: Images that are also drawn again from their latents, to see in what share a network trained
+            on real images gives the draw the original's class; 0 for none. Says nothing where the decoder is told it.
         seed: Of the noise.
         device: auto, cpu, cuda, or any other that torch knows.
     """
@@ -54,10 +58,12 @@ def main(
     model = load(checkpoint, device=world.device)
     data = load_data(checkpoint)
     if latents:
-        check_latents(model, data, split, probe_images)
+        check_latents(model, data, split, probe_images, agreement_images)
     metrics = measure(model, getattr(data, split), num_samples, iwae_images, seed, world)
     if latents and isinstance(model, PixelVAE):
         metrics |= measure_latents(model, data, getattr(data, split), metrics, probe_images, seed, world)
+        if agreement_images and len(data.spec.sites) == 2:
+            metrics |= agreement(model, data, getattr(data, split), agreement_images, seed, world)
     progress = load_progress(checkpoint)
     metrics |= {
         "split": split,
@@ -117,7 +123,7 @@ def measure(
     return metrics
 
 
-def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_images: int) -> None:
+def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_images: int, agreement_images: int) -> None:
     """Refuse, before any work, latents that cannot be measured.
 
     Raises:
@@ -129,6 +135,8 @@ def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_image
         raise ValueError("latents=True wants labels to probe for, but the data set has none; leave --latents out")
     if split == "train":
         raise ValueError("latents=True fits probes on train, so split='train' would flatter them; wanted test")
+    if agreement_images < 0:
+        raise ValueError(f"agreement_images={agreement_images}; wanted 0 or more")
     if probe_images < 100:
         raise ValueError(f"probe_images={probe_images}; wanted at least 100")
 
@@ -161,6 +169,23 @@ def information(model: PixelVAE, split: Split, metrics: dict[str, Any], seed: in
         "num_mutual_information_images": num_images,
         "marginal_kl_nats": metrics["kl_nats"] - nats,
         "information_per_dim_nats": [round(value, 4) for value in health.information.tolist()],
+    }
+
+
+def agreement(model: PixelVAE, data: DataSet, split: Split, num_images: int, seed: int, world: World) -> dict[str, Any]:
+    """In what share a classifier of real images gives reconstruction draws their original's class."""
+    if world.is_main:
+        print("A classifier of real images, and what it sees in reconstruction draws ...", flush=True)
+    device, progress = world.device, world.is_main
+    classifier = train_classifier(data.train, seed=seed, device=device, progress=progress)
+    found = reconstruction_agreement(
+        model, classifier, split, seed=seed, device=device, max_images=num_images, progress=progress
+    )
+    return {
+        "reconstruction_agreement": found.reconstructions,
+        "original_agreement": found.originals,
+        "num_agreement_images": found.num_images,
+        "classifier_accuracy": accuracy(classifier, split, device=device),
     }
 
 

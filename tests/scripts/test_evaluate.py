@@ -24,7 +24,7 @@ def run(folder, *options, config=CONFIG):
 
 @pytest.mark.parametrize("config", [CONFIG, FLOW], ids=["normal", "flow"])
 def test_latents_are_measured_on_request_in_nats_and_shares(tmp_path, config, capsys):
-    metrics = run(tmp_path, "--latents=true", "--probe_images=300", config=config)
+    metrics = run(tmp_path, "--latents=true", "--probe_images=300", "--agreement_images=30", config=config)
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     assert metrics["rate_nats"] == metrics["kl_nats"]
     assert metrics["rate_nats"] + metrics["distortion_nats"] == pytest.approx(-metrics["elbo_nats"])
@@ -35,6 +35,9 @@ def test_latents_are_measured_on_request_in_nats_and_shares(tmp_path, config, ca
         for suffix in ("", "_pixels", "_pca"):
             assert 0.1 <= metrics[f"{name}{suffix}"] <= 1
     assert metrics["num_probe_train_images"] == 300
+    assert 0 <= metrics["reconstruction_agreement"] < metrics["original_agreement"] <= 1
+    assert metrics["classifier_accuracy"] > 0.7  # of binary pixels, drawn from 8x8 digits
+    assert metrics["num_agreement_images"] == 30
     assert "Probes of pixels" in capsys.readouterr().out
 
 
@@ -50,6 +53,8 @@ def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, monkeypatc
         run(tmp_path, "--latents=true", "--split=train")
     with pytest.raises(ValueError, match="probe_images=5; wanted at least 100"):
         run(tmp_path, "--latents=true", "--probe_images=5")
+    with pytest.raises(ValueError, match="agreement_images=-1; wanted 0 or more"):
+        run(tmp_path, "--latents=true", "--agreement_images=-1")
     data = EVALUATE.load_data(tmp_path / "best")
     data.train.spec = data.spec._replace(num_classes=())
     monkeypatch.setattr(EVALUATE, "load_data", lambda _: data)
@@ -64,3 +69,4 @@ def test_latents_of_sounds_are_measured_too(tmp_path):
     arguments = [str(tmp_path / "run/best"), "--num_samples=0", "--latents=true"]
     metrics = jsonargparse.auto_cli(EVALUATE.main, args=arguments)
     assert 0 <= metrics["linear_probe_accuracy"] <= 1
+    assert "reconstruction_agreement" not in metrics  # the classifier is one of images
