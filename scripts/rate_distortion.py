@@ -72,7 +72,7 @@ def main(
         folder = out / f"rate_{rate:g}"
         fit(configuration, folder, steps, device, f"--objective.rate={rate:g}")
         print(f"rate {rate:g}: evaluating {folder}/last ...", flush=True)
-        measured = kept(folder / "metrics.json", settings, partial(evaluate, folder, data, settings, world))
+        measured = kept(folder / "sweep.json", settings, partial(evaluate, folder, data, settings, world))
         points.append(Point(rate, measured))
     print("Probes of pixels and of their principal components ...", flush=True)
     about = {"data": content["data"], "latent_dim": content["latent_dim"], "probe_images": probe_images}
