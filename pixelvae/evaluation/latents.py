@@ -107,7 +107,8 @@ def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualI
 
     .. math:: I_q(x; h) = \frac1N \sum_i E_{q(h|x_i)}\Big[\log q(h|x_i) - \log \frac1N \sum_j q(h|x_j)\Big] \le \log N
 
-    One draw of h for each example, whose noise can take an estimate near 0 below it. It is the part of the rate that is information, whatever the prior:
+    One draw of h for each example; its noise can take an estimate near 0 below it. Whatever the prior, it is the part
+    of the rate that is information:
 
     .. math:: E_x\,\mathrm{KL}(q(h|x) \,\|\, p(h)) = I_q(x; h) + \mathrm{KL}(q(h) \,\|\, p(h))
 
