@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -219,3 +219,22 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} has format version {metadata['version']}; this pixelvae reads up to {FORMAT_VERSION}: update it"
         )
     return tensors, metadata
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, str | float]:
+    """A nested configuration as one level of plain values.
+
+    Example:
+        >>> flatten({"decoder": {"class_path": "GatedPixelCNN", "init_args": {"num_layers": 4}}, "encoder": None})
+        {'decoder': 'GatedPixelCNN', 'decoder.num_layers': 4, 'encoder': 'None'}
+    """
+    flat: dict[str, str | float] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            if "class_path" in value:
+                flat[name] = value["class_path"]
+            options = value.get("init_args") or {} if "class_path" in value else value
+            flat |= {f"{name}.{option}": leaf for option, leaf in flatten(options).items()}
+        else:
+            flat[name] = value if type(value) in (int, float, str) else str(value)
+    return flat

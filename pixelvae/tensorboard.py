@@ -14,9 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from pixelvae.checkpoint import load_progress
+from pixelvae.checkpoint import flatten, load_progress
 from pixelvae.data import ABSENT, AudioDataSet, BatchKey, DataSet
 from pixelvae.evaluation.bounds import Bounds, bits_per_dim
+from pixelvae.evaluation.latents import Health
 from pixelvae.figures import Group, class_names, image_grid, interpolations, reconstructions, render
 from pixelvae.generation import decode, generators
 from pixelvae.models import GenerativeModel, PixelVAE
@@ -116,6 +117,19 @@ class TensorBoardObserver(Observer):
             images_per_second=record.images_per_second,
         )
 
+    def on_health(self, step: int, health: Health) -> None:
+        """Mutual information of x and h beside its cap, active units, and what each latent tells at most."""
+        self.step = step
+        nats, cap_nats, _ = health.mutual_information
+        self._scalars(
+            "validation",
+            mutual_information_nats=nats,
+            mutual_information_cap_nats=cap_nats,
+            active_units=health.num_active,
+        )
+        if len(health.information):
+            self.writer.add_histogram("validation/information_per_latent_nats", health.information, step)
+
     @torch.inference_mode()
     def on_validation(self, step: int, model: GenerativeModel, bounds: Bounds) -> None:
         """The validation bound, the KL of every latent, and pictures."""
@@ -127,7 +141,7 @@ class TensorBoardObserver(Observer):
             kl_nats=bounds.kl,
             bits_per_dim=bits_per_dim(bounds.elbo, bounds.num_dims),
         )
-        if len(bounds.kl_groups):
+        if 0 < len(bounds.kl_groups) == model.latent_dim:  # not where the prior's KL is a single number
             self._scalars("validation", latents_above_hundredth_nat=int((bounds.kl_groups > USED_NATS).sum()))
             self.writer.add_histogram("validation/kl_per_latent_nats", bounds.kl_groups, step)
         if self.pictures_every and self.validations % self.pictures_every == 0:
@@ -269,22 +283,3 @@ def read_curve(folder: Path, name: str) -> list[tuple[int, float]]:
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     return [(event.step, event.value) for event in events.Scalars(name)]
-
-
-def flatten(config: Mapping[str, Any]) -> dict[str, str | float]:
-    """A nested configuration as one level of plain values.
-
-    Example:
-        >>> flatten({"decoder": {"class_path": "GatedPixelCNN", "init_args": {"num_layers": 4}}, "encoder": None})
-        {'decoder': 'GatedPixelCNN', 'decoder.num_layers': 4, 'encoder': 'None'}
-    """
-    flat: dict[str, str | float] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            if "class_path" in value:
-                flat[name] = value["class_path"]
-            options = value.get("init_args") or {} if "class_path" in value else value
-            flat |= {f"{name}.{option}": leaf for option, leaf in flatten(options).items()}
-        else:
-            flat[name] = value if type(value) in (int, float, str) else str(value)
-    return flat

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +17,13 @@ from pixelvae.checkpoint import Progress, load_training, save_model, save_traini
 from pixelvae.data.splits import Batches, DataSet
 from pixelvae.distributed import World, resolve_precision
 from pixelvae.evaluation.bounds import Bounds, evaluate_bound
-from pixelvae.models import GenerativeModel
+from pixelvae.evaluation.latents import Health, latent_health
+from pixelvae.models import GenerativeModel, PixelVAE
 from pixelvae.objective import Objective
 from pixelvae.trainer import StepRecord, Trainer, Training, TrainingDivergedError
+
+HEALTH_IMAGES = 1000
+"""Most validation images on which the latents are looked at: seconds, and a mutual information of up to 6.9 nats."""
 
 
 class Observer:
@@ -27,6 +31,9 @@ class Observer:
 
     def on_step(self, record: StepRecord) -> None:
         """After every update."""
+
+    def on_health(self, step: int, health: Health) -> None:
+        """After a validation of averaged weights that have latents, just before ``on_validation``."""
 
     def on_validation(self, step: int, model: GenerativeModel, bounds: Bounds) -> None:
         """After a validation of the averaged weights."""
@@ -112,6 +119,7 @@ class _Run:
 
     def __init__(self, trainer: Trainer, data: DataSet, out: Path, config: dict[str, Any], observer: Observer) -> None:
         self.trainer, self.data, self.out, self.config, self.observer = trainer, data, out, config, observer
+        self.say: Callable[[str], object] = lambda _: None
 
     def loader(self) -> DataLoader:
         """The batches from the trainer's step on."""
@@ -134,7 +142,8 @@ class _Run:
             total=last, initial=trainer.step, unit="step", disable=not show, dynamic_ncols=True, mininterval=0.5
         ) as bar:
             if show:
-                bar.write(self.announcement())
+                self.say = bar.write
+                self.say(self.announcement())
             with deferred_signals() as signals:
                 batches, stop, since = iter(self.loader()), False, time.perf_counter()
                 while trainer.step < last and not stop:
@@ -183,6 +192,13 @@ class _Run:
         if bounds.elbo > trainer.best_elbo:
             trainer.best_elbo = bounds.elbo
             self.save(self.out / "best")
+        if isinstance(model, PixelVAE) and trainer.world.is_main:
+            health = latent_health(
+                model, self.data.validation, seed=trainer.seed, device=trainer.world.device, max_images=HEALTH_IMAGES
+            )
+            self.observer.on_health(trainer.step, health)
+            if health.is_dead and trainer.step > trainer.objective.warmup_steps:
+                self.say(_warning(trainer.step, health, bounds.kl, trainer.objective))
         self.observer.on_validation(trainer.step, model, bounds)
 
     def save(self, folder: Path) -> None:
@@ -207,4 +223,20 @@ def _postfix(record: StepRecord) -> str:
     return (
         f"ELBO {record.log_px - kl:.2f} nats, log p(x|h) {record.log_px:.2f}, KL {kl:.2f}, "
         f"{record.images_per_second:.0f} images/s"
+    )
+
+
+def _warning(step: int, health: Health, kl: float, objective: Objective) -> str:
+    """That the latents are dead, by which numbers, and what to try."""
+    nats, cap_nats, _ = health.mutual_information
+    if objective.rate is None:
+        why = "The decoder does without them"
+        advice = "objective.rate (nats to hold), objective.free_bits or a longer objective.warmup_steps"
+    else:
+        why = f"objective.rate={objective.rate:g} holds the KL, but q(h|x) is nearly the same for every x"
+        advice = "another objective.rate, or objective.warmup_steps or free_bits in its place"
+    return (
+        f"Warning: at step {step:,} the latents are dead: {health.num_active} of {len(health.active)} are active, "
+        f"mutual information {nats:.3f} nats (at most {cap_nats:.1f} could show), KL {kl:.2f} nats. {why}. "
+        f"Try {advice}, or a decoder that sees less (fewer decoder.num_layers, a smaller kernel_size)"
     )

@@ -129,13 +129,13 @@ def planned_steps(
     return plan["steps"]
 
 
-def fit(config: Path, folder: Path, steps: int, device: str) -> None:
-    """Train for so many steps, or go on with what is there; a finished run is left alone.
+def fit(config: Path, folder: Path, steps: int, device: str, *options: str) -> None:
+    """Train for so many steps, or go on with what is there; a finished run is left alone; ``options`` are train.py's.
 
     Raises:
         ValueError: If the folder holds a run of another number of steps.
     """
-    arguments = ["--config", str(config), "--out", str(folder), f"--train.steps={steps}", f"--device={device}"]
+    arguments = ["--config", str(config), f"--out={folder}", f"--train.steps={steps}", f"--device={device}", *options]
     if (folder / "last" / "training.pt").is_file():
         there = load_config(folder / "last")["train"]["steps"]
         if there != steps:

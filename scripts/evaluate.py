@@ -15,10 +15,12 @@ import yaml
 
 from pixelvae import PixelVAE, load
 from pixelvae.checkpoint import load_config, load_data, load_progress, write_atomically
-from pixelvae.data import Split
+from pixelvae.data import DataSet, Split
 from pixelvae.distributed import World, connect
+from pixelvae.evaluation.agreement import accuracy, reconstruction_agreement, train_classifier
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_importance_weighted
-from pixelvae.evaluation.latents import active_units, posterior_means
+from pixelvae.evaluation.latents import active_units, latent_health, posterior_means
+from pixelvae.evaluation.probes import probe_latents, probe_pixels
 from pixelvae.models import GenerativeModel
 
 
@@ -28,10 +30,13 @@ def main(
     num_samples: int = 128,
     iwae_images: int | None = None,
     split: str = "test",
+    latents: bool = False,
+    probe_images: int = 50_000,
+    agreement_images: int = 1000,
     seed: int = 0,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Write metrics.json: the bounds in nats and bits/dim, and how many latents are alive.
+    """Write metrics.json: the bounds in nats and bits/dim, how many latents are alive, and what they are worth.
 
     Args:
         checkpoint: A checkpoint folder, such as runs/demo/best.
@@ -39,6 +44,11 @@ def main(
         num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
         iwae_images: Evaluate the importance-weighted bound on about so many images only; all by default.
         split: test, validation or train.
+        latents: Measure the latents too: rate and distortion, mutual information with its cap, and what classifiers
+            make of posterior means, beside pixels and principal components (fitted on train, scored on the split).
+        probe_images: Most training images that those classifiers are fitted on, spread over the train split.
+        agreement_images: Images that are also drawn again from their latents, to see in what share a network trained
+            on real images gives the draw the original's class; 0 for none. Says nothing where the decoder is told it.
         seed: Of the noise.
         device: auto, cpu, cuda, or any other that torch knows.
     """
@@ -47,7 +57,13 @@ def main(
     world = connect(device)
     model = load(checkpoint, device=world.device)
     data = load_data(checkpoint)
+    if latents:
+        check_latents(model, data, split, probe_images, agreement_images)
     metrics = measure(model, getattr(data, split), num_samples, iwae_images, seed, world)
+    if latents and isinstance(model, PixelVAE):
+        metrics |= measure_latents(model, data, getattr(data, split), metrics, probe_images, seed, world)
+        if agreement_images and len(data.spec.sites) == 2:
+            metrics |= agreement(model, data, getattr(data, split), agreement_images, seed, world)
     progress = load_progress(checkpoint)
     metrics |= {
         "split": split,
@@ -105,6 +121,72 @@ def measure(
             "kl_per_dim_nats": [round(value, 4) for value in bounds.kl_groups.tolist()],
         }
     return metrics
+
+
+def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_images: int, agreement_images: int) -> None:
+    """Refuse, before any work, latents that cannot be measured.
+
+    Raises:
+        ValueError: If there are no latents or no labels, or probes would be scored on what they were fitted on.
+    """
+    if not isinstance(model, PixelVAE):
+        raise ValueError("latents=True, but the model has no latents; leave --latents out")
+    if not data.spec.num_classes:
+        raise ValueError("latents=True wants labels to probe for, but the data set has none; leave --latents out")
+    if split == "train":
+        raise ValueError("latents=True fits probes on train, so split='train' would flatter them; wanted test")
+    if agreement_images < 0:
+        raise ValueError(f"agreement_images={agreement_images}; wanted 0 or more")
+    if probe_images < 100:
+        raise ValueError(f"probe_images={probe_images}; wanted at least 100")
+
+
+def measure_latents(
+    model: PixelVAE, data: DataSet, split: Split, metrics: dict[str, Any], probe_images: int, seed: int, world: World
+) -> dict[str, Any]:
+    """What the latents are worth, beside what pixels are; ``metrics`` are those of :func:`measure`."""
+    say = print if world.is_main else lambda *_, **__: None
+    say("Mutual information ...", flush=True)
+    found = information(model, split, metrics, seed, world)
+    say("Probes of posterior means ...", flush=True)
+    found |= probe_latents(model, data, split, device=world.device, max_images=probe_images).metrics()
+    say("Probes of pixels and of their principal components ...", flush=True)
+    beside = probe_pixels(data, split, latent_dim=model.latent_dim, max_images=probe_images)
+    for name, probed in beside.items():
+        found |= probed.metrics(f"_{name}")
+    return found | {"num_probe_train_images": min(probe_images, len(data.train))}
+
+
+def information(model: PixelVAE, split: Split, metrics: dict[str, Any], seed: int, world: World) -> dict[str, Any]:
+    """Rate, distortion and mutual information; at the cap, the KL of the marginals is no more than an upper bound."""
+    health = latent_health(model, split, seed=seed, device=world.device)
+    nats, cap, num_images = health.mutual_information
+    return {
+        "rate_nats": metrics["kl_nats"],
+        "distortion_nats": -metrics["log_px_nats"],
+        "mutual_information_nats": nats,
+        "mutual_information_cap_nats": cap,
+        "num_mutual_information_images": num_images,
+        "marginal_kl_at_most_nats": metrics["kl_nats"] - nats,
+        "information_per_dim_nats": [round(value, 4) for value in health.information.tolist()],
+    }
+
+
+def agreement(model: PixelVAE, data: DataSet, split: Split, num_images: int, seed: int, world: World) -> dict[str, Any]:
+    """In what share a classifier of real images gives reconstruction draws their original's class."""
+    if world.is_main:
+        print("A classifier of real images, and what it sees in reconstruction draws ...", flush=True)
+    device, progress = world.device, world.is_main
+    classifier = train_classifier(data.train, seed=seed, device=device, progress=progress)
+    found = reconstruction_agreement(
+        model, classifier, split, seed=seed, device=device, max_images=num_images, progress=progress
+    )
+    return {
+        "reconstruction_agreement": found.reconstructions,
+        "original_agreement": found.originals,
+        "num_agreement_images": found.num_images,
+        "classifier_accuracy": accuracy(classifier, split, device=device),
+    }
 
 
 def environment() -> str:

@@ -32,7 +32,9 @@ def small_model(config=CONFIG, seed=0):
     return build(config, small_data().spec)
 
 
-def small_fit(out: Path, *, model=None, data=None, objective=None, seed=0, resume=False, observer=None, **training):
+def small_fit(
+    out: Path, *, model=None, data=None, objective=None, seed=0, resume=False, observer=None, progress=False, **training
+):
     """Train for a few steps, by default on one CPU process without a progress bar."""
     options = {"batch_size": 8, "validate_every": 4, "checkpoint_every": 3, "lr_warmup_steps": 0}
     options |= {"compile": "never", "precision": "float32"}  # the same laws on every processor
@@ -47,5 +49,5 @@ def small_fit(out: Path, *, model=None, data=None, objective=None, seed=0, resum
         world=World(torch.device("cpu")),
         resume=resume,
         observer=observer,
-        progress=False,
+        progress=progress,
     )

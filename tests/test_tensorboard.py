@@ -1,5 +1,7 @@
 """What TensorBoard will find: event files are read back."""
 
+import math
+
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -9,9 +11,11 @@ import speech
 from pixelvae.data import ABSENT, BatchKey
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound
+from pixelvae.evaluation.latents import latent_health
 from pixelvae.tensorboard import TensorBoardObserver
 from small_runs import CONFIG, small_data, small_fit, small_model
 
+HEALTH = ("mutual_information_nats", "mutual_information_cap_nats", "active_units")
 CURVES = ("elbo_nats", "log_px_nats", "kl_nats")
 WITHOUT_LATENTS = CONFIG | {"encoder": None, "prior": None, "latent_dim": 0}
 UNCONDITIONAL = CONFIG | {"class_conditional": False}
@@ -46,7 +50,10 @@ def test_a_run_shows_its_curves_pictures_and_configuration(tmp_path):
         assert steps(events, f"train/{name}") == [2, 4]
     for name in (*CURVES, "bits_per_dim", "latents_above_hundredth_nat"):
         assert steps(events, f"validation/{name}") == [4, 5]
-    assert [event.step for event in events.Histograms("validation/kl_per_latent_nats")] == [4, 5]
+    for name in HEALTH:
+        assert steps(events, f"validation/{name}") == [4, 5]
+    for name in ("kl_per_latent_nats", "information_per_latent_nats"):
+        assert [event.step for event in events.Histograms(f"validation/{name}")] == [4, 5]
     for name in ("samples", "reconstructions", "interpolations"):
         assert [event.step for event in events.Images(name)] == [4, 5]
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
@@ -75,6 +82,29 @@ def test_validation_shows_the_true_bound(tmp_path):
     assert histogram.sum == pytest.approx(bounds.kl)
     used = int((bounds.kl_groups > 0.01).sum())
     assert events.Scalars("validation/latents_above_hundredth_nat")[0].value == used
+
+
+def test_health_is_shown_with_the_cap_beside_it(tmp_path):
+    observer = TensorBoardObserver(tmp_path, small_data(), CONFIG)
+    model, cpu = small_model().eval(), torch.device("cpu")
+    health = latent_health(model, small_data().validation, seed=0, device=cpu)
+    observer.on_health(7, health)
+    observer.close()
+    events = read(tmp_path)
+    shown = {name: events.Scalars(f"validation/{name}")[0] for name in HEALTH}
+    assert [event.step for event in shown.values()] == [7, 7, 7]
+    expected = (health.mutual_information.nats, math.log(200), health.num_active)
+    assert [event.value for event in shown.values()] == pytest.approx(expected)
+    histogram = events.Histograms("validation/information_per_latent_nats")[0].histogram_value
+    assert histogram.sum == pytest.approx(float(health.information.sum()))
+
+
+def test_a_prior_whose_kl_is_one_number_shows_no_kl_of_each_latent(tmp_path):
+    flow = {"class_path": "FlowPrior", "init_args": {"num_transforms": 1, "hidden_channels": [8]}}
+    events, bounds = observed(tmp_path, CONFIG | {"prior": flow}, pictures_every=0)
+    assert len(bounds.kl_groups) == 1
+    assert events.Tags()["histograms"] == []
+    assert "validation/latents_above_hundredth_nat" not in events.Tags()["scalars"]
 
 
 def test_a_model_without_latents_shows_samples_only(tmp_path):

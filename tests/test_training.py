@@ -123,6 +123,69 @@ def test_checkpoints_load_and_best_is_chosen_on_validation(tmp_path):
     assert elbo == pytest.approx(state(tmp_path)["best_elbo"], abs=1e-4)
 
 
+class Healths(Observer):
+    def __init__(self):
+        self.seen, self.order = {}, []
+
+    def on_health(self, step, health):
+        self.seen[step] = health
+        self.order.append(("health", step))
+
+    def on_validation(self, step, model, bounds):
+        self.order.append(("validation", step))
+
+
+def with_posterior(factor):
+    """A model whose q(h|x) moves with x by so much, and is at a KL of 20 nats or more in any case."""
+    model = small_model(CONFIG | {"class_conditional": False})
+    with torch.no_grad():
+        model.encoder.linear.weight.mul_(factor)
+        model.encoder.linear.bias[:3] = 3.65
+    if factor == 0:
+        model.encoder.linear.weight.requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize(("rate", "advice"), [(None, "objective.rate"), (20.0, "objective.rate=20 holds the KL, but")])
+def test_dead_latents_are_told_at_every_validation_however_large_the_kl(tmp_path, capsys, rate, advice):
+    seen = Healths()
+    model = with_posterior(0)
+    objective = Objective(rate=rate)
+    small_fit(tmp_path, steps=8, model=model, objective=objective, observer=seen, progress=True, learning_rate=1e-4)
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Warning")]
+    assert len(warnings) == 2
+    assert warnings[1].startswith("Warning: at step 8 the latents are dead: 0 of 3 are active, mutual information ")
+    assert "(at most 5.3 could show)" in warnings[1]  # log 200
+    assert float(warnings[1].split("KL ")[1].split()[0]) > 15
+    assert advice in warnings[1]
+    assert "num_layers" in warnings[1]
+    assert seen.seen[8].mutual_information.nats == pytest.approx(0, abs=1e-6)
+    assert seen.order == [("health", 4), ("validation", 4), ("health", 8), ("validation", 8)]
+
+
+def test_living_latents_and_those_in_warm_up_are_left_in_peace(tmp_path, capsys):
+    seen, warming = Healths(), Objective(warmup_steps=8)
+    small_fit(tmp_path / "alive", steps=8, model=with_posterior(30), observer=seen, progress=True)
+    small_fit(tmp_path / "early", steps=8, model=with_posterior(0), objective=warming, progress=True)
+    assert "Warning" not in capsys.readouterr().out
+    assert seen.seen[8].num_active == 3
+    assert seen.seen[8].mutual_information.nats > 1
+
+
+def test_a_model_without_latents_has_none_to_lose(tmp_path, capsys):
+    seen, model = Healths(), small_model(CONFIG | {"encoder": None, "prior": None, "latent_dim": 0})
+    small_fit(tmp_path, steps=4, model=model, observer=seen, progress=True)
+    assert "Warning" not in capsys.readouterr().out
+    assert seen.order == [("validation", 4)]
+
+
+def test_health_is_looked_at_on_a_thousand_images_at_most(tmp_path, monkeypatch):
+    monkeypatch.setattr("pixelvae.training.HEALTH_IMAGES", 50)
+    seen = Healths()
+    small_fit(tmp_path, steps=4, observer=seen)
+    assert seen.seen[4].mutual_information.num_images == 50
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
     model = small_model()
 

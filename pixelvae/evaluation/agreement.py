@@ -1,0 +1,141 @@
+"""Whether h keeps the content: the class that a classifier, trained on real images, sees in reconstruction draws."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pixelvae.data.spec import DataSpec
+from pixelvae.data.splits import Batches, BatchKey, Split, sequential
+from pixelvae.evaluation.bounds import default_batch_size
+from pixelvae.evaluation.latents import spread
+from pixelvae.generation import reconstruct
+from pixelvae.models import PixelVAE
+
+
+class Classifier(nn.Module):
+    """Two 3x3 convolutions, each with a pooling by two, and two linear layers.
+
+    Args:
+        spec: Of the data; its first kind of label is what is told.
+        channels: Width of the first convolution; the second is twice, the hidden layer four times as wide.
+
+    Shape:
+        x: (B, C, H, W) levels.  Returns (B, number of classes) logits.
+
+    Raises:
+        ValueError: If the data are no images, or have no labels.
+    """
+
+    def __init__(self, spec: DataSpec, *, channels: int = 32) -> None:
+        super().__init__()
+        if len(spec.sites) != 2 or not spec.num_classes:
+            raise ValueError(f"shape {spec.shape} with num_classes={spec.num_classes}; wanted images with labels")
+        self.spec = spec
+        height, width = (size // 4 for size in spec.sites)
+        self.layers = nn.Sequential(
+            nn.Conv2d(spec.channels, channels, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(channels, 2 * channels, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.25),
+            nn.Linear(2 * channels * height * width, 4 * channels),
+            nn.ReLU(),
+            nn.Linear(4 * channels, spec.num_classes[0]),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) levels -> (B, number of classes) logits."""
+        return self.layers(x.float() * (2 / (self.spec.levels - 1)) - 1)
+
+
+class Agreement(NamedTuple):
+    """Shares of images that are given the class of the original.
+
+    Attributes:
+        reconstructions: Of one draw x' ~ p(x'|h) for each image.
+        originals: Of the same images themselves, which reconstructions cannot be expected to exceed.
+        num_images: How many.
+    """
+
+    reconstructions: float
+    originals: float
+    num_images: int
+
+
+def train_classifier(
+    train: Split, *, seed: int, device: torch.device, steps: int = 1500, batch_size: int = 64, progress: bool = False
+) -> Classifier:
+    """A classifier of real images, by Adam with a learning rate that falls linearly to 0; in evaluation mode.
+
+    Raises:
+        ValueError: If the data are no images, or have no labels.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # initial weights and dropout: torch.nn takes no generator
+        classifier = Classifier(train.spec).to(device).train()
+        optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-3)
+        keys = islice(Batches(len(train), min(batch_size, len(train)), seed=seed), steps)
+        for step, key in enumerate(
+            tqdm(keys, total=steps, desc="classifier", unit="step", disable=not progress, leave=False)
+        ):
+            x, y = (tensor.to(device) for tensor in train[key])
+            optimizer.param_groups[0]["lr"] = 1e-3 * (1 - step / steps)
+            optimizer.zero_grad()
+            F.cross_entropy(classifier(x), y[:, 0]).backward()
+            optimizer.step()
+    return classifier.eval()
+
+
+@torch.inference_mode()
+def accuracy(classifier: Classifier, split: Split, *, device: torch.device) -> float:
+    """The share of a split that is given its class."""
+    right = 0
+    for key in sequential(split, default_batch_size(split)):
+        x, y = (tensor.to(device) for tensor in split[key])
+        right += int((classifier(x).argmax(1) == y[:, 0]).sum())
+    return right / len(split)
+
+
+@torch.inference_mode()
+def reconstruction_agreement(
+    model: PixelVAE,
+    classifier: Classifier,
+    split: Split,
+    *,
+    seed: int,
+    device: torch.device,
+    max_images: int = 1000,
+    progress: bool = False,
+) -> Agreement:
+    """In what share of reconstruction draws the classifier sees the original's class.
+
+    Nothing of h is in a decoder that is told the class: of a class-conditional model it says what the label does.
+
+    Args:
+        model: On the device.
+        classifier: Of real images, see :func:`train_classifier`.
+        split: Usually test.
+        seed: Of the draws: that of the i-th image depends on seed + i alone.
+        device: Where the model is.
+        max_images: Images that are drawn once each, spread over the split.
+        progress: Whether to show a progress bar.
+    """
+    indices = spread(len(split), max_images)
+    size = default_batch_size(split)
+    right = torch.zeros(2, dtype=torch.double)
+    for begin in tqdm(range(0, len(indices), size), desc="draws", unit="batch", disable=not progress, leave=False):
+        x, y = (tensor.to(device) for tensor in split[BatchKey(indices[begin : begin + size], epoch=0)])
+        (drawn,) = reconstruct(model, x, y=y, seed=seed + begin)
+        predicted = torch.stack([classifier(images).argmax(1) for images in (drawn, x)])  # (2, B)
+        right += (predicted == y[:, 0]).sum(1).cpu()
+    shares = (right / len(indices)).tolist()
+    return Agreement(shares[0], shares[1], len(indices))

@@ -1,0 +1,155 @@
+"""How much of the class the latents hold: simple classifiers on posterior means, and on pixels to compare with."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from pixelvae.data.spec import ABSENT
+from pixelvae.data.splits import BatchKey, DataSet, Split
+from pixelvae.evaluation.latents import means_of, posteriors, spread
+from pixelvae.models import PixelVAE
+
+Features = npt.NDArray[np.float32]  # (N, F)
+Labels = npt.NDArray[np.int64]  # (N,)
+
+PENALTIES = (10.0, 1.0, 0.1, 0.01, 0.001)
+"""What the linear probe chooses from: scikit-learn's C, the inverse of the weight of the squared norm."""
+
+NEIGHBOURS = (1, 3, 5, 10, 20)
+"""What the nearest-neighbour classifier chooses from."""
+
+HELD_OUT = 10
+"""One in so many training examples is held out to choose on."""
+
+
+class Probe(NamedTuple):
+    """Shares of test examples that are given their class, and what was chosen on the way."""
+
+    linear_accuracy: float
+    knn_accuracy: float
+    c: float
+    k: int
+
+    def metrics(self, suffix: str = "") -> dict[str, float]:
+        """By the names of metrics.json; ``suffix`` says of what."""
+        return {
+            f"linear_probe_accuracy{suffix}": self.linear_accuracy,
+            f"knn_accuracy{suffix}": self.knn_accuracy,
+            f"linear_probe_c{suffix}": self.c,
+            f"knn_k{suffix}": self.k,
+        }
+
+
+def probe(features_train: Features, y_train: Labels, features_test: Features, y_test: Labels) -> Probe:
+    """A linear and a nearest-neighbour classifier, fitted on train and scored on test.
+
+    The linear one is a logistic regression on features of mean 0 and variance 1; the neighbours are the nearest by
+    Euclidean distance between the features as they are. C and k are those that do best on every tenth training
+    example after fitting on the others; then all are fitted. Nothing is drawn.
+
+    Shape:
+        features: (N, F), y: (N,).
+
+    Raises:
+        ValueError: If numbers of examples or features do not agree, or there are too few to hold some out.
+
+    Example:
+        >>> y = np.arange(200) % 2
+        >>> features = np.stack([y, np.zeros(200)], 1).astype(np.float32)
+        >>> probe(features[:100], y[:100], features[100:], y[100:]).linear_accuracy
+        1.0
+    """
+    same = len(features_train) == len(y_train) and len(features_test) == len(y_test)
+    if not same or features_train.shape[1:] != features_test.shape[1:]:
+        raise ValueError(
+            f"features {features_train.shape} and {features_test.shape} with labels {y_train.shape} and "
+            f"{y_test.shape}; wanted (N, F) with (N,) and (M, F) with (M,)"
+        )
+    held_out = np.arange(len(y_train)) % HELD_OUT == HELD_OUT - 1
+    fitted = features_train[~held_out], y_train[~held_out]
+    chosen_on = features_train[held_out], y_train[held_out]
+    if not held_out.any() or len(np.unique(fitted[1])) < 2:
+        raise ValueError(f"{len(y_train)} training examples; wanted at least {HELD_OUT}, of two classes or more")
+    c = max(PENALTIES, key=lambda c: _linear(c, *fitted).score(*chosen_on))
+    k = max(NEIGHBOURS, key=_neighbours(*fitted, *chosen_on).__getitem__)
+    return Probe(
+        float(_linear(c, features_train, y_train).score(features_test, y_test)),
+        _neighbours(features_train, y_train, features_test, y_test)[k],
+        c,
+        k,
+    )
+
+
+def probe_latents(model: PixelVAE, data: DataSet, split: Split, *, device: torch.device, max_images: int) -> Probe:
+    """Probes of posterior means, fitted on at most ``max_images`` of train and scored on ``split``.
+
+    Of the first kind of label.
+    """
+    train, test = (
+        means_of(posteriors(model, part, device=device, max_images=most)).float().cpu().numpy()
+        for part, most in ((data.train, max_images), (split, None))
+    )
+    return probe(train, labels(data.train, max_images), test, labels(split))
+
+
+def probe_pixels(data: DataSet, split: Split, *, latent_dim: int, max_images: int) -> dict[str, Probe]:
+    """What to compare with: probes of raw pixels, and of as many of their principal components as there are latents.
+
+    On the same examples as :func:`probe_latents`.
+    """
+    y_train, y_test = labels(data.train, max_images), labels(split)
+    train, test = pixels(data.train, max_images), pixels(split)
+    components = PCA(min(latent_dim, *train.shape), svd_solver="covariance_eigh").fit(train)
+    return {
+        "pixels": probe(train, y_train, test, y_test),
+        "pca": probe(components.transform(train), y_train, components.transform(test), y_test),
+    }
+
+
+def pixels(split: Split, max_images: int | None = None) -> Features:
+    """The levels of examples spread over a split, from 0 to 1; what is absent of a sound is silence, ½. -> (N, F)."""
+    x, _ = split[BatchKey(spread(len(split), max_images), epoch=0)]
+    scaled = x.float().flatten(1) / (split.spec.levels - 1)
+    return scaled.where(x.flatten(1) != ABSENT, 0.5).numpy()
+
+
+def labels(split: Split, max_images: int | None = None) -> Labels:
+    """Labels of the first kind of examples spread over a split. -> (N,).
+
+    Raises:
+        ValueError: If the data set has no labels.
+    """
+    if not split.spec.num_classes:
+        raise ValueError("the data set has no labels to probe for")
+    keys = spread(len(split), max_images).split(1000)
+    return torch.cat([split[BatchKey(indices, epoch=0)][1][:, 0] for indices in keys]).numpy()
+
+
+def _linear(c: float, features: Features, y: Labels) -> Pipeline:
+    regression = make_pipeline(StandardScaler(), LogisticRegression(C=c, tol=1e-3, max_iter=300))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # with a weak penalty the last digits do not matter
+        return regression.fit(features, y)
+
+
+def _neighbours(features: Features, y: Labels, features_test: Features, y_test: Labels) -> dict[int, float]:
+    """The accuracy by the votes of the k nearest, for every k; ties go to the lower class."""
+    most = min(max(NEIGHBOURS), len(features))
+    nearest = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(features)
+    found = y[nearest.kneighbors(features_test, return_distance=False)]  # (M, most)
+    votes = torch.nn.functional.one_hot(torch.from_numpy(found)).cumsum(1)  # (M, most, classes)
+    predicted: Tensor = votes.argmax(2)  # (M, most)
+    right = (predicted == torch.from_numpy(y_test)[:, None]).double().mean(0)
+    return {k: float(right[min(k, most) - 1]) for k in NEIGHBOURS}

@@ -1,0 +1,74 @@
+"""scripts/evaluate.py --latents, from the command line to metrics.json, on a tiny model."""
+
+import json
+import math
+
+import jsonargparse
+import pytest
+from test_speak import load_script
+
+import speech
+from pixelvae.checkpoint import Progress, save_model
+from small_runs import CONFIG, small_model
+
+EVALUATE = load_script("evaluate")
+WITHOUT_LATENTS = CONFIG | {"encoder": None, "prior": None, "latent_dim": 0}
+FLOW = CONFIG | {"prior": {"class_path": "FlowPrior", "init_args": {"num_transforms": 1, "hidden_channels": [8]}}}
+
+
+def run(folder, *options, config=CONFIG):
+    save_model(folder / "best", small_model(config), config, Progress(step=1))
+    arguments = [str(folder / "best"), "--num_samples=0", *options]
+    return jsonargparse.auto_cli(EVALUATE.main, args=arguments)
+
+
+@pytest.mark.parametrize("config", [CONFIG, FLOW], ids=["normal", "flow"])
+def test_latents_are_measured_on_request_in_nats_and_shares(tmp_path, config, capsys):
+    metrics = run(tmp_path, "--latents=true", "--probe_images=300", "--agreement_images=30", config=config)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert metrics["rate_nats"] == metrics["kl_nats"]
+    assert metrics["rate_nats"] + metrics["distortion_nats"] == pytest.approx(-metrics["elbo_nats"])
+    assert metrics["mutual_information_nats"] <= metrics["mutual_information_cap_nats"] == math.log(300)
+    assert metrics["marginal_kl_at_most_nats"] + metrics["mutual_information_nats"] == pytest.approx(
+        metrics["rate_nats"]
+    )
+    assert len(metrics["information_per_dim_nats"]) == 3
+    for name in ("linear_probe_accuracy", "knn_accuracy"):
+        for suffix in ("", "_pixels", "_pca"):
+            assert 0.1 <= metrics[f"{name}{suffix}"] <= 1
+    assert metrics["num_probe_train_images"] == 300
+    assert 0 <= metrics["reconstruction_agreement"] < metrics["original_agreement"] <= 1
+    assert metrics["classifier_accuracy"] > 0.7  # of binary pixels, drawn from 8x8 digits
+    assert metrics["num_agreement_images"] == 30
+    assert "Probes of pixels" in capsys.readouterr().out
+
+
+def test_without_the_request_nothing_is_probed(tmp_path):
+    assert not any("probe" in name or "mutual" in name for name in run(tmp_path))
+
+
+def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(EVALUATE, "measure", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(ValueError, match="no latents; leave --latents out"):
+        run(tmp_path, "--latents=true", config=WITHOUT_LATENTS)
+    with pytest.raises(ValueError, match="split='train' would flatter"):
+        run(tmp_path, "--latents=true", "--split=train")
+    with pytest.raises(ValueError, match="probe_images=5; wanted at least 100"):
+        run(tmp_path, "--latents=true", "--probe_images=5")
+    with pytest.raises(ValueError, match="agreement_images=-1; wanted 0 or more"):
+        run(tmp_path, "--latents=true", "--agreement_images=-1")
+    data = EVALUATE.load_data(tmp_path / "best")
+    data.train.spec = data.spec._replace(num_classes=())
+    monkeypatch.setattr(EVALUATE, "load_data", lambda _: data)
+    with pytest.raises(ValueError, match="wants labels"):
+        run(tmp_path, "--latents=true")
+
+
+def test_latents_of_sounds_are_measured_too(tmp_path):
+    root = speech.write_digits(tmp_path / "digits", takes=16)
+    config = speech.config(root, latents=True)
+    save_model(tmp_path / "run/best", speech.model(config, root), config, Progress(step=1))
+    arguments = [str(tmp_path / "run/best"), "--num_samples=0", "--latents=true"]
+    metrics = jsonargparse.auto_cli(EVALUATE.main, args=arguments)
+    assert 0 <= metrics["linear_probe_accuracy"] <= 1
+    assert "reconstruction_agreement" not in metrics  # the classifier is one of images
