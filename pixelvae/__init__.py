@@ -22,9 +22,10 @@ from pixelvae.decoders.pixelrnn import DiagonalBiLSTM, RowLSTM
 from pixelvae.decoders.wavenet import WaveNet
 from pixelvae.encoders import ConvEncoder, WaveEncoder
 from pixelvae.generation import complete, interpolate, reconstruct, sample, score
+from pixelvae.hierarchical import HierarchicalPrior
 from pixelvae.likelihoods import Categorical, DiscretizedLogisticMixture
 from pixelvae.models import AutoregressiveModel, Bound, PixelVAE
-from pixelvae.priors import FlowPrior, StandardNormal
+from pixelvae.priors import FlowPrior, StandardNormal, VampPrior
 
 __all__ = [
     "CIFAR10",
@@ -44,6 +45,7 @@ __all__ = [
     "FashionMNIST",
     "FlowPrior",
     "GatedPixelCNN",
+    "HierarchicalPrior",
     "ImageFolder",
     "MNIST5k",
     "PixelCNN",
@@ -53,6 +55,7 @@ __all__ = [
     "SpokenDigits",
     "StandardNormal",
     "TemporalContext",
+    "VampPrior",
     "VectorContext",
     "WaveEncoder",
     "WaveNet",

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelvae.data.spec import ABSENT, DataSpec
-from pixelvae.distributions import DiagonalNormal, Distribution
+from pixelvae.distributions import DiagonalNormal
 from pixelvae.nn.residual import Residual, Residual1d
 
 
@@ -28,9 +28,20 @@ class Encoder(nn.Module, ABC):
         super().__init__()
         self.spec, self.latent_dim = spec, latent_dim
 
-    @abstractmethod
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+    num_classes: tuple[int, ...]  # of the labels that q(h|x, y) looks at
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
         """x: (B, C, *S) integers, y: (B, L) integers or None -> q(h|x, y) over (B, D)."""
+        return self.posterior(self.signal(x), y)
+
+    def signal(self, x: Tensor) -> Tensor:
+        """Levels 0 .. K-1 as numbers from -1 to 1, absent ones as 0. (B, C, *S) integers -> same, floats."""
+        signal = x.to(next(self.parameters()).dtype) * (2 / (self.spec.levels - 1)) - 1
+        return signal.where(x != ABSENT, 0)
+
+    @abstractmethod
+    def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
+        """q(h|x, y) of any signal, be it of data or not. (B, C, *S) floats, y: (B, L) or None -> over (B, D)."""
 
 
 class ConvEncoder(Encoder):
@@ -80,9 +91,9 @@ class ConvEncoder(Encoder):
         left = [math.ceil(size / 2 ** len(channels)) for size in spec.sites]
         self.linear = nn.Linear(channels[-1] * math.prod(left) + sum(self.num_classes), 2 * latent_dim)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
-        """x: (B, C, H, W) integers, y: (B, L) integers or None -> q(h|x, y) over (B, D)."""
-        features = x.to(self.linear.weight.dtype) * (2 / (self.spec.levels - 1)) - 1
+    def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
+        """q(h|x, y) of any signal. (B, C, H, W) floats, y: (B, L) integers or None -> over (B, D)."""
+        features = signal
         for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
             features = residual(conv(F.silu(features) if i else features))
         return _posterior(self.linear(_join_labels(F.silu(features).flatten(1), y, self.num_classes)))
@@ -142,10 +153,9 @@ class WaveEncoder(Encoder):
         self.residuals = nn.ModuleList(Residual1d(width) for width in channels)
         self.linear = nn.Linear(channels[-1] + sum(self.num_classes), 2 * latent_dim)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
-        """x: (B, C, T) integers, y: (B, L) integers or None -> q(h|x, y) over (B, D)."""
-        features = x.to(self.linear.weight.dtype) * (2 / (self.spec.levels - 1)) - 1
-        features = features.where(x != ABSENT, 0)
+    def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
+        """q(h|x, y) of any signal. (B, C, T) floats, y: (B, L) integers or None -> over (B, D)."""
+        features = signal
         for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
             features = residual(conv(F.silu(features) if i else features))
         return _posterior(self.linear(_join_labels(F.silu(features).mean(2), y, self.num_classes)))

@@ -161,6 +161,7 @@ class PixelVAE(GenerativeModel):
         super().__init__(spec, likelihood=likelihood, decoder=decoder, context=context, latent_dim=latent_dim)
         self.encoder = encoder(spec, latent_dim)
         self.prior = prior(latent_dim)
+        self.prior.meet(self.encoder)
 
     def forward(self, x: Tensor, y: Tensor | None = None, *, noise: Tensor) -> Bound:
         """The bound of every example. x: (B, C, *S) levels, y: (B, L) labels, noise: (B, D) standard normal."""

@@ -5,12 +5,24 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 import zuko
 from torch import Tensor, nn
 
+from pixelvae.data.spec import DataSpec
 from pixelvae.distributions import DiagonalNormal, Distribution, standard_normal_noise
+
+
+class Amortised(Protocol):
+    """What a prior may ask of the encoder that it stands beside."""
+
+    spec: DataSpec
+    num_classes: tuple[int, ...]
+
+    def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
+        """q(h|x, y) of any signal of the data's shape."""
 
 
 class Prior(nn.Module, ABC):
@@ -23,6 +35,9 @@ class Prior(nn.Module, ABC):
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
+
+    def meet(self, encoder: Amortised) -> None:
+        """Called once by the model, with the encoder whose posterior some priors are made of."""
 
     @abstractmethod
     def log_prob(self, h: Tensor) -> Tensor:
@@ -114,3 +129,58 @@ class FlowPrior(Prior):
     def sample(self, n: int, *, generator: torch.Generator) -> Tensor:
         """(n, D) draws."""
         return self.flow().transform.inv(standard_normal_noise(n, self.latent_dim, generator))
+
+
+class VampPrior(Prior):
+    r"""The posterior of K learnt pseudo-inputs, mixed: near the aggregate posterior, which is the best prior there is.
+
+    .. math:: p(h) = \frac1K \sum_{k=1}^{K} q(h|u_k)
+
+    The pseudo-inputs u_k = tanh(a_k) have the shape and range of the signal that the encoder sees, and share its
+    weights. A density costs K passes of the encoder, whatever the batch.
+
+    Reference:
+        VAE with a VampPrior (Tomczak and Welling, 2017), eq. 9. https://arxiv.org/abs/1705.07120
+
+    Args:
+        latent_dim: Width D of h.
+        num_pseudo_inputs: K.
+
+    Raises:
+        ValueError: If ``num_pseudo_inputs`` < 1; when it meets an encoder that sees labels, which pseudo-inputs lack.
+    """
+
+    pseudo_inputs: nn.Parameter
+
+    def __init__(self, latent_dim: int, *, num_pseudo_inputs: int = 500) -> None:
+        super().__init__(latent_dim)
+        if num_pseudo_inputs < 1:
+            raise ValueError(f"num_pseudo_inputs={num_pseudo_inputs}; wanted at least 1")
+        self.num_pseudo_inputs = num_pseudo_inputs
+
+    def meet(self, encoder: Amortised) -> None:
+        """Take the encoder's posterior, and pseudo-inputs of its signal's shape."""
+        if encoder.num_classes:
+            raise ValueError(
+                "VampPrior has pseudo-inputs without labels, but the encoder looks at labels; "
+                "set encoder.init_args.sees_label: false"
+            )
+        self.pseudo_inputs = nn.Parameter(torch.randn(self.num_pseudo_inputs, *encoder.spec.shape))
+        self.posterior = encoder.posterior  # a method, so the encoder's weights stay the encoder's; a deep copy follows
+
+    def components(self) -> DiagonalNormal:
+        """q(h|u_k) over (K, D)."""
+        return self.posterior(self.pseudo_inputs.tanh())
+
+    def log_prob(self, h: Tensor) -> Tensor:
+        """log p(h) in nats. (B, D) -> (B,)."""
+        loc, scale = self.components()
+        standard = (h[:, None] - loc) / scale  # (B, K, D)
+        log_q = (-0.5 * standard.square() - scale.log() - 0.5 * math.log(2 * math.pi)).sum(2)
+        return log_q.logsumexp(1) - math.log(self.num_pseudo_inputs)
+
+    def sample(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """(n, D) draws: a pseudo-input each, then its posterior."""
+        k = torch.randint(self.num_pseudo_inputs, (n,), generator=generator, device=generator.device)
+        loc, scale = self.components()
+        return loc[k] + scale[k] * standard_normal_noise(n, self.latent_dim, generator)

@@ -19,11 +19,13 @@ from pixelvae import (
     Factorised,
     FlowPrior,
     GatedPixelCNN,
+    HierarchicalPrior,
     PixelCNN,
     RowLSTM,
     SpatialContext,
     StandardNormal,
     TemporalContext,
+    VampPrior,
     VectorContext,
     WaveEncoder,
     WaveNet,
@@ -311,7 +313,34 @@ def flow_prior(latent_dim):
     return prior
 
 
-PRIORS = {"standard_normal": StandardNormal, "flow": flow_prior}  # name: latent_dim -> Prior
+def vamp_prior(latent_dim):
+    """A mixture of three posteriors that lie apart, from an encoder of fixed weights."""
+    torch.manual_seed(0)
+    encoder = ConvEncoder(DataSpec((1, 4, 4), 2), latent_dim, channels=(4,))
+    with torch.no_grad():
+        encoder.linear.weight.mul_(4)
+    prior = VampPrior(latent_dim, num_pseudo_inputs=3)
+    prior.meet(encoder)
+    return prior
+
+
+def hierarchical_prior(latent_dim):
+    """As many places as there is room for in a map of one or two columns, below a vector where there is more room."""
+    torch.manual_seed(0)
+    map_shape = (1, 1, latent_dim) if latent_dim < 3 else (1, 2, 2)
+    prior = HierarchicalPrior(latent_dim, map_shape=map_shape, num_layers=2, channels=4)
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.mul_(1.5)
+    return prior
+
+
+PRIORS = {
+    "standard_normal": StandardNormal,
+    "flow": flow_prior,
+    "vamp": vamp_prior,
+    "hierarchical": hierarchical_prior,
+}  # name: latent_dim -> Prior
 
 ENCODERS = {  # name: (spec, latent_dim) -> Encoder, and a spec
     "conv": (partial(ConvEncoder, channels=(3, 4)), DataSpec((1, 5, 4), 2)),

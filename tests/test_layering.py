@@ -12,7 +12,7 @@ MAX_FILE, MAX_FUNCTION = 300, 50
 
 # From the ground up. A part may import itself and what its row holds; pixelvae/__init__.py may import all.
 GROUND = {"nn", "data.spec", "distributions", "paths"}
-NOUNS = {"encoders", "priors", "context", "decoders", "likelihoods"}
+NOUNS = {"encoders", "priors", "hierarchical", "context", "decoders", "likelihoods"}
 MODELS = {"models", "objective"}
 VERBS = {"training", "trainer", "checkpoint", "evaluation", "generation", "compression"}
 VERBS |= {"tensorboard", "figures", "sound"}
@@ -21,6 +21,7 @@ MAY_IMPORT = (
     | {"data": {"data.spec"}}
     | {noun: {"nn", "data.spec"} for noun in NOUNS}
     | dict.fromkeys(("encoders", "priors", "models"), GROUND)
+    | {"hierarchical": GROUND | {"priors"}}
     | dict.fromkeys(MODELS, GROUND | NOUNS | MODELS)
     | {verb: GROUND | NOUNS | MODELS | VERBS | {"data", "distributed", "__init__"} for verb in VERBS}
 )
