@@ -1,16 +1,18 @@
-"""Pictures of what latents mean: clouds of points, traversals, neighbours, patches between images, many draws of one h."""
+"""Pictures of what latents mean: clouds of points, traversals, neighbours, patches between images, draws of one h."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 
 import matplotlib
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from torch import Tensor
 
 from pixelvae.figures import COLOURS, DPI, FAINT, GAP, INK, SMALL, TEXT, TITLE, Group, image_grid
@@ -108,11 +110,11 @@ def patch(x: Tensor, corners: Tensor, *, levels: int, title: str, caption: str) 
         x: (R, S, C, H, W), of which the corners are left out.  corners: (4, C, H, W), in reading order.
     """
     x = x.clone()
-    rows, columns, _, height, width = x.shape
+    rows, columns = x.shape[:2]
     x[[0, 0, -1, -1], [0, -1, 0, -1]] = corners.to(x)
     figure = image_grid(list(x), levels=levels, title=title, caption=caption)
     axes = figure.axes[0]
-    seen = axes.images[0].get_array().shape  # pixels of the whole grid, enlarged by a whole number
+    seen = np.asarray(axes.images[0].get_array()).shape  # pixels of the whole grid, enlarged by a whole number
     tall, wide = (seen[0] - GAP * (rows - 1)) / rows, (seen[1] - GAP * (columns - 1)) / columns
     for top in (0, seen[0] - tall):
         for left in (0, seen[1] - wide):
@@ -149,28 +151,24 @@ def shade(x: Tensor, levels: int) -> Tensor:
 def _scatter(axes: Axes, points: Tensor, classes: Tensor | None) -> None:
     """All points in the order of the data, so that no class lies on top; names and legend of the classes."""
     x, y = points.T.tolist()
-    style = {"s": 9, "linewidths": 0, "alpha": 0.8}
+    scatter = partial(axes.scatter, s=9, linewidths=0, alpha=0.8)
     names = [] if classes is None else classes.unique().tolist()
     if classes is None:
-        axes.scatter(x, y, color=COLOURS[0], **style)
-    elif len(names) > MAX_NAMED:
-        drawn = axes.scatter(x, y, c=classes.tolist(), cmap="turbo", **style)
-        bar = axes.figure.colorbar(drawn, ax=axes, fraction=0.03, pad=0.02)
+        scatter(x, y, color=COLOURS[0])
+        return
+    if len(names) > MAX_NAMED:
+        bar = axes.figure.colorbar(scatter(x, y, c=classes.tolist(), cmap="turbo"), ax=axes, fraction=0.03, pad=0.02)
         bar.set_label("class", fontsize=TEXT, color=INK)
         bar.ax.tick_params(labelsize=SMALL, colors=INK)
-    else:
-        palette = matplotlib.colormaps["tab10" if len(names) <= 10 else "tab20"].colors
-        colours = dict(zip(names, palette, strict=False))
-        axes.scatter(x, y, c=[colours[name] for name in classes.tolist()], **style)
-        for name, colour in colours.items():
-            axes.scatter([], [], color=colour, s=30, linewidths=0, label=str(name))
-            middle = points[classes == name].median(0).values.tolist()
-            outline = [withStroke(linewidth=3, foreground="white")]
-            axes.text(
-                *middle, str(name), fontsize=TITLE, fontweight="bold", color=INK, ha="center", va="center",
-                path_effects=outline,
-            )  # fmt: skip
-        axes.legend(
-            title="class", frameon=False, fontsize=TEXT, title_fontsize=TEXT, loc="upper left",
-            bbox_to_anchor=(1.0, 1.0), handletextpad=0.1, borderaxespad=0.2,
-        )  # fmt: skip
+        return
+    palette = matplotlib.colormaps["tab10" if len(names) <= 10 else "tab20"]
+    colours = {name: palette(i) for i, name in enumerate(names)}
+    scatter(x, y, c=[colours[name] for name in classes.tolist()])
+    outline: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
+    for name, colour in colours.items():
+        scatter([], [], color=colour, s=30, label=str(name))
+        across, up = points[classes == name].median(0).values.tolist()
+        text = axes.text(across, up, str(name), fontsize=TITLE, fontweight="bold", color=INK, ha="center", va="center")
+        text.set_path_effects(outline)
+    style = {"frameon": False, "fontsize": TEXT, "title_fontsize": TEXT, "handletextpad": 0.1, "borderaxespad": 0.2}
+    axes.legend(title="class", loc="upper left", bbox_to_anchor=(1.0, 1.0), **style)

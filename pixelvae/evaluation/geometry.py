@@ -102,7 +102,26 @@ def nearest_neighbours(points: Tensor, k: int) -> Tensor:
     squares = flat.square().sum(1)
     distances = squares[:, None] + squares - 2 * flat @ flat.T  # (N, N), squared
     distances.fill_diagonal_(torch.inf)
-    return distances.sort(1, stable=True).indices[:, :k]
+    return distances.sort(dim=1, stable=True).indices[:, :k]
+
+
+def varied(y: Tensor, n: int) -> Tensor:
+    """The first n examples of classes that differ, then, where there are too few classes, the first others.
+
+    (N, L) labels -> (n,) indices in order.
+
+    Example:
+        >>> varied(torch.tensor([[7], [7], [2], [1], [2]]), n=3).tolist()
+        [0, 2, 3]
+        >>> varied(torch.tensor([[7], [7], [2], [1], [2]]), n=4).tolist()
+        [0, 1, 2, 3]
+    """
+    seen: dict[int, int] = {}
+    for i, label in enumerate(y[:, 0].tolist() if y.shape[1] else range(len(y))):
+        seen.setdefault(label, i)
+    first = sorted(seen.values())[:n]
+    others = [i for i in range(len(y)) if i not in first]
+    return torch.tensor(sorted([*first, *others[: n - len(first)]]))
 
 
 def agreement(neighbours: Tensor, y: Tensor) -> float:
