@@ -25,10 +25,11 @@ from pixelvae.evaluation.geometry import Posteriors, agreement, nearest_neighbou
 from pixelvae.evaluation.latents import active_units
 from pixelvae.figures import class_names, completions, save_figure
 from pixelvae.generation import decode, generators
-from pixelvae.latent_figures import cloud, decompressions, neighbours, patch, traversals
+from pixelvae.latent_figures import cloud, decompressions, neighbours, patch, save_cloud, traversals
 from pixelvae.paths import path_grid, traverse
 from pixelvae.projector import write_latents
 
+CLOUDS = ("pca", "tsne")
 NUM_ROWS = 8  # images of neighbours, decompression and completion
 NUM_DIMS, STEPS, WIDTH = 10, 11, 3.0  # of traversals: rows, columns, standard deviations to either side
 NUM_NEIGHBOURS = 5
@@ -283,7 +284,7 @@ def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
 def save(out: Path, checkpoint: Path, figures: dict[str, Figure], tensors: Tensors, facts: Facts) -> None:
     """Every file whole, and all that it takes to make them again."""
     for name, figure in figures.items():
-        save_figure(figure, out / f"{name}.png")
+        (save_cloud if name in CLOUDS else save_figure)(figure, out / f"{name}.png")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(out / "latents.safetensors", safetensors_bytes(plain, {"seed": str(facts["seed"])}))
     write_atomically(out / "latents.json", (json.dumps(facts, indent=2) + "\n").encode())
