@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -28,3 +30,39 @@ def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
     omega = cosine.acos()[:, None]  # (B, 1)
     t = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype)[:, None, None]
     return (((1 - t) * omega).sin() * start + (t * omega).sin() * end) / omega.sin()
+
+
+def path_grid(
+    corners: Tensor, rows: int, columns: int, path: Callable[[Tensor, Tensor, int], Tensor] = spherical_path
+) -> Tensor:
+    """A patch between four points: down its left and right edges first, then across every row.
+
+    With ``linear_path`` it is bilinear, and no order of the axes matters.
+
+    Shape:
+        corners: (4, D), top left, top right, bottom left, bottom right.  Returns (rows, columns, D).
+    """
+    edges = path(corners[:2], corners[2:], rows)  # (rows, 2, D)
+    return path(edges[:, 0], edges[:, 1], columns).transpose(0, 1)
+
+
+def traverse(h: Tensor, dims: Tensor, scale: Tensor, steps: int, width: float = 3.0) -> Tensor:
+    r"""Move one dimension at a time, from −width to +width scales around where it is; all others stay.
+
+    .. math:: h_d + t\,\mathrm{scale}_d, \qquad t = -\mathrm{width} \ldots \mathrm{width}
+
+    Shape:
+        h: (D,).  dims: (M,) indices.  scale: (D,).  Returns (M, steps, D), h itself in the middle.
+
+    Raises:
+        ValueError: If there is no middle.
+
+    Example:
+        >>> traverse(torch.tensor([5.0, 1.0]), torch.tensor([1]), torch.ones(2), steps=3).tolist()
+        [[[5.0, -2.0], [5.0, 1.0], [5.0, 4.0]]]
+    """
+    if steps < 3 or steps % 2 == 0:
+        raise ValueError(f"steps={steps}; wanted an odd number from 3 on, so that h itself stands in the middle")
+    t = (torch.arange(steps, device=h.device) - steps // 2) * (width / (steps // 2))  # exactly 0 in the middle
+    moves = torch.nn.functional.one_hot(dims, len(h)) * scale  # (M, D)
+    return h + t.to(h.dtype)[:, None] * moves[:, None]

@@ -15,7 +15,7 @@ GROUND = {"nn", "data.spec", "distributions", "paths"}
 NOUNS = {"encoders", "priors", "hierarchical", "context", "decoders", "likelihoods"}
 MODELS = {"models", "objective"}
 VERBS = {"training", "trainer", "checkpoint", "evaluation", "generation", "compression"}
-VERBS |= {"tensorboard", "figures", "sound"}
+VERBS |= {"tensorboard", "projector", "figures", "latent_figures", "sound"}
 MAY_IMPORT = (
     {part: set() for part in [*GROUND, "distributed"]}
     | {"data": {"data.spec"}}
@@ -27,7 +27,7 @@ MAY_IMPORT = (
 )
 ONLY_IN = {  # a module of others, and the parts that may know it
     "tensorboard": {"tensorboard"},
-    "torch.utils.tensorboard": {"tensorboard"},
+    "torch.utils.tensorboard": {"tensorboard", "projector"},
     "torch.distributed": {"distributed"},
     "torch.nn.parallel": {"distributed"},
     "jsonargparse": {"scripts"},
