@@ -15,7 +15,7 @@ GROUND = {"nn", "data.spec", "distributions", "paths"}
 NOUNS = {"encoders", "priors", "hierarchical", "context", "decoders", "likelihoods"}
 MODELS = {"models", "objective"}
 VERBS = {"training", "trainer", "checkpoint", "evaluation", "generation", "compression"}
-VERBS |= {"tensorboard", "projector", "figures", "latent_figures", "sound"}
+VERBS |= {"tensorboard", "projector", "events", "report", "figures", "latent_figures", "sound"}
 MAY_IMPORT = (
     {part: set() for part in [*GROUND, "distributed"]}
     | {"data": {"data.spec"}}
@@ -26,7 +26,7 @@ MAY_IMPORT = (
     | {verb: GROUND | NOUNS | MODELS | VERBS | {"data", "distributed", "__init__"} for verb in VERBS}
 )
 ONLY_IN = {  # a module of others, and the parts that may know it
-    "tensorboard": {"tensorboard"},
+    "tensorboard": {"tensorboard", "events"},
     "torch.utils.tensorboard": {"tensorboard", "projector"},
     "torch.distributed": {"distributed"},
     "torch.nn.parallel": {"distributed"},
