@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from families import reached_by_positive_weights
 from pixelvae import DataSpec, GatedPixelCNN
 
 GREY, RGB = DataSpec((1, 4, 4), 2), DataSpec((3, 4, 4), 2)
@@ -54,3 +55,22 @@ def test_a_limit_takes_kernels_and_no_layers_away():
     assert len(limited.layers) == len(free.layers)
     whole = GatedPixelCNN(GREY, 1, num_layers=6, channels=2, receptive_field=8)
     assert [p.shape for p in whole.parameters()] == [p.shape for p in free.parameters()]
+
+
+@pytest.mark.parametrize("asked", range(1, 8))
+@pytest.mark.parametrize(("first_kernel_size", "kernel_size"), [(7, 3), (3, 5), (5, 5)])
+def test_the_window_is_the_one_asked_for(asked, first_kernel_size, kernel_size):
+    """R rows above, R columns to either side, R pixels to the left, whatever kernels the window is made of."""
+    decoder = GatedPixelCNN(
+        DataSpec((1, 9, 17), 2),
+        num_params=1,
+        num_layers=6,
+        channels=2,
+        kernel_size=kernel_size,
+        first_kernel_size=first_kernel_size,
+        receptive_field=asked,
+    ).double()
+    above = {(i, j) for i in range(8 - asked, 8) for j in range(8 - asked, 9 + asked)}
+    left = {(8, j) for j in range(8 - asked, 8)}
+    assert reached_by_positive_weights(decoder, (8, 8)) == above | left
+    assert decoder.receptive_field == asked
