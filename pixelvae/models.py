@@ -32,10 +32,12 @@ class Bound(NamedTuple):
 
     Shape:
         log_px: (B,).  kl_groups: (B, G), which add up to the KL; G = 0 without latents, where elbo is exact.
+        posterior: q(h|x) over (B, D), None without latents.
     """
 
     log_px: Tensor
     kl_groups: Tensor
+    posterior: Distribution | None = None
 
     @property
     def kl(self) -> Tensor:
@@ -168,7 +170,7 @@ class PixelVAE(GenerativeModel):
         self._check(x)
         q = self.encoder(x, y)
         h = q.rsample(noise)
-        return Bound(self.log_px(x, h, y), self.prior.kl(q, h))
+        return Bound(self.log_px(x, h, y), self.prior.kl(q, h), q)
 
     def log_weights(
         self, x: Tensor, y: Tensor | None = None, *, num_samples: int, generator: torch.Generator

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pixelvae.distributions import DiagonalNormal
 from pixelvae.models import Bound
+
+DAMPING = 2.0
+"""c, by which a step's own batch moves the weight of a KL that is to be held: see :class:`Multiplier`."""
+
+LEAST = 0.1
+"""The least weight of a KL that is to be held; below, information is rewarded."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +29,19 @@ class Objective:
     pull towards the prior and stays alive.
 
     With a ``rate`` R, training maximises E[log p(x|h)] under the constraint KL = R instead: β is the constraint's
-    Lagrange multiplier, which follows the measured KL (:class:`Multiplier`). It falls below 1 where a strong decoder
-    would ignore its latents, and rises above 1 where they would hold more than was asked for.
+    Lagrange multiplier, which follows the measured KL (:class:`Multiplier`). It rises above 1 where the latents would
+    hold more than was asked for, and falls below 1, even below 0, where a strong decoder would ignore them.
+
+    The KL is what h tells about x, and besides how far the latents of all x together are from the prior. The second
+    part is worth nothing: a posterior that is narrow and the same for every x has any KL. So β < 1 weighs the first
+    part alone, and the second counts in full:
+
+    .. math:: -E[\log p(x|h)] + \beta\, I_q(x; h) + \max(1, \beta)\, \mathrm{KL}(q(h) \,\|\, p(h)), \qquad
+              E[\mathrm{KL}] = I_q(x; h) + \mathrm{KL}(q(h) \,\|\, p(h))
+
+    I is not known, but two bounds of it are: the KL itself, and the sum of :meth:`DiagonalNormal.information`, which is
+    0 where the posterior stands still. The smaller of the two, over the joint batch, is taken for I. By as much as β is
+    below 0.1, the sum is rewarded instead: no prior is in it, and a prior must never learn to be far away.
 
     Reference:
         Warm-up: Ladder Variational Autoencoders (Sønderby et al., 2016), https://arxiv.org/abs/1602.02282
@@ -31,7 +49,11 @@ class Objective:
         https://arxiv.org/abs/1606.04934.  β: beta-VAE (Higgins et al., 2017).
         Rate: Taming VAEs (Rezende and Viola, 2018), https://arxiv.org/abs/1810.00597; Fixing a Broken ELBO (Alemi et
         al., 2017), https://arxiv.org/abs/1711.00464. Differs from the first in: the constraint is on the KL, not on
-        the reconstruction, and holds with equality.
+        the reconstruction, and holds with equality, so its multiplier may have either sign.
+        The two parts of the KL: ELBO surgery (Hoffman and Johnson, 2016), eq. 10-12,
+        http://approximateinference.org/accepted/HoffmanJohnson2016.pdf; with weights of their own: InfoVAE (Zhao et
+        al., 2017), https://arxiv.org/abs/1706.02262; as Lagrange multipliers: The Information Autoencoding Family
+        (Zhao et al., 2018), https://arxiv.org/abs/1806.06514
 
     Args:
         beta: Weight of the KL after warm-up; 1 is the evidence lower bound.
@@ -73,52 +95,74 @@ class Objective:
 
     def loss(self, bound: Bound, beta: float, mean_over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
         """The scalar to minimise on this rank, in nats per example. DDP averages its gradients over the ranks."""
+        if self.rate is not None:
+            return self._constrained(bound, beta, mean_over_ranks)
         kl = bound.kl_groups.mean(0)  # (G,)
         if self.free_bits > 0:
             alive = mean_over_ranks(kl.detach()) > self.free_bits
             kl = torch.where(alive, kl, torch.full_like(kl, self.free_bits))
         return beta * kl.sum() - bound.log_px.mean()
 
+    def _constrained(self, bound: Bound, beta: float, mean_over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
+        assert self.rate is not None
+        kl = bound.kl.mean()
+        told = kl.detach()  # at most so much; of a posterior that is not normal this is all that is known
+        if isinstance(bound.posterior, DiagonalNormal):
+            told = bound.posterior.information(mean_over_ranks).sum()
+        joint_kl, joint_told = (mean_over_ranks(part.detach()) for part in (kl, told))
+        information = torch.where(joint_told < joint_kl, told, kl)
+        weight = beta + DAMPING * (joint_kl / self.rate - 1)
+        penalty = weight.clamp(min=LEAST) * information + weight.clamp(min=1) * (kl - information)
+        return penalty - (LEAST - weight).clamp(min=0) * told - bound.log_px.mean()
+
 
 class Multiplier:
     r"""β as the Lagrange multiplier of the constraint KL = R, which rises while the KL is above R and falls below it.
 
-    .. math:: \log\beta \leftarrow \log\beta + \eta\,
+    .. math:: \beta = \beta_0 \sinh u, \qquad u \leftarrow u + \eta\,
               \mathrm{clip}\Big(\frac{\overline{\mathrm{KL}} - R}{0.2\,R},\ -1,\ 1\Big)
 
-    The bar is a moving average over steps. In relative units of R, one η serves every rate, data set and decoder.
+    The bar is a moving average over steps. In relative units of R, one η serves every rate, data set and decoder; β
+    changes by a share of itself where it is large, and steadily where it is small, so that it can pass 0.
+
+    The objective adds to β how far the step's own batch is off, c·(KL − R)/R: the augmented Lagrangian. To a decoder
+    that does without its latents every nat has the same price, so that nothing else would stand between a β just below
+    0, where the KL grows for ever, and one just above, where it dies.
 
     Reference:
         Taming VAEs (Rezende and Viola, 2018), algorithm 1. https://arxiv.org/abs/1810.00597
+        Multiplier and Gradient Methods (Hestenes, 1969). https://doi.org/10.1007/BF00927673
 
     Args:
         rate: R in nats per example.
     """
 
-    SPEED = 0.02  # η: β changes by at most 2 % a step, slower than the weights follow it
+    SPEED = 0.05  # η: a large β changes by at most 5 % a step, slower than the weights follow it
     FULL = 0.2  # the share of R by which the KL is off when β changes at full speed
     DECAY = 0.9  # of the moving average of the KL
-    RANGE = math.log(1e4)  # of |log β|
+    SMALL = 0.1  # β₀, where its steps turn from equal shares to equal lengths
+    LOWEST, HIGHEST = -1.0, 1e4  # β; what is slow to wake must not be overwhelmed by what it was owed meanwhile
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
-        self.log_beta, self.kl = math.log(0.1), rate  # begins below 1, so that the latents are found before the decoder
+        self.u, self.kl = math.asinh(1), rate  # begins at β₀, below 1: the latents are found before the decoder
 
     @property
     def beta(self) -> float:
-        """The weight of the KL now."""
-        return math.exp(self.log_beta)
+        """The weight of the KL now; below 0, information is rewarded that the decoder does without."""
+        return self.SMALL * math.sinh(self.u)
 
     def update(self, kl: float) -> None:
         """Follow the mean KL of one step's joint batch, in nats per example."""
         self.kl = self.DECAY * self.kl + (1 - self.DECAY) * kl
         excess = min(max((self.kl - self.rate) / (self.FULL * self.rate), -1.0), 1.0)
-        self.log_beta = min(max(self.log_beta + self.SPEED * excess, -self.RANGE), self.RANGE)
+        lowest, highest = (math.asinh(beta / self.SMALL) for beta in (self.LOWEST, self.HIGHEST))
+        self.u = min(max(self.u + self.SPEED * excess, lowest), highest)
 
     def state_dict(self) -> dict[str, float]:
         """All that the next step depends on."""
-        return {"log_beta": self.log_beta, "kl": self.kl}
+        return {"u": self.u, "kl": self.kl}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Go on exactly where ``state_dict`` stood."""
-        self.log_beta, self.kl = state["log_beta"], state["kl"]
+        self.u, self.kl = state["u"], state["kl"]

@@ -29,23 +29,26 @@ torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
 world = connect("cpu")
 training = Training(steps=4, batch_size=int(sys.argv[2]), compile="never", validate_every=4, checkpoint_every=4)
-fit(small_model(), small_data(), training, Objective(free_bits=0.01), out=Path(sys.argv[1]), config=CONFIG, seed=0,
+objective = Objective(**{sys.argv[3]: float(sys.argv[4])})
+fit(small_model(), small_data(), training, objective, out=Path(sys.argv[1]), config=CONFIG, seed=0,
     world=world, progress=False)
 world.close()
 """
 
 
-def launch(out, processes, batch_size):
+def launch(out, processes, batch_size, *objective):
     script = out.with_suffix(".py")
     script.write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(script), str(out), str(batch_size)], check=True, env=environment, timeout=120)
+    arguments = [str(script), str(out), str(batch_size), *objective]
+    subprocess.run([*command, *arguments], check=True, env=environment, timeout=120)
     return load_training(out / "last", torch.device("cpu"))
 
 
-def test_two_ranks_equal_one_rank_with_the_double_batch(tmp_path):
-    one, two = launch(tmp_path / "one", 1, 16), launch(tmp_path / "two", 2, 8)
+@pytest.mark.parametrize("objective", [("free_bits", "0.01"), ("rate", "3.0")])
+def test_two_ranks_equal_one_rank_with_the_double_batch(tmp_path, objective):
+    one, two = launch(tmp_path / "one", 1, 16, *objective), launch(tmp_path / "two", 2, 8, *objective)
     assert one["progress"]["images_seen"] == two["progress"]["images_seen"] == 64
     assert one["best_elbo"] == pytest.approx(two["best_elbo"], abs=1e-9)
     for name, weight in one["average"].items():

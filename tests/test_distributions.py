@@ -38,6 +38,27 @@ def test_rsample_is_differentiable():
     torch.testing.assert_close(gradients, (torch.ones(2, 3), noise))
 
 
+def test_information_has_the_gradient_of_its_formula():
+    """log of the aggregate's deviation, less the mean log of each one's."""
+    q = random_normal(7, 3)
+    expected = 0.5 * (q.loc.var(0, correction=0) + q.scale.square().mean(0)).log() - q.scale.log().mean(0)
+    torch.testing.assert_close(q.information(), expected)
+    of_method, of_formula = (
+        torch.autograd.functional.jacobian(f, tuple(q))
+        for f in (
+            lambda *given: DiagonalNormal(*given).information(),
+            lambda a, b: 0.5 * (a.var(0, correction=0) + b.square().mean(0)).log() - b.log().mean(0),
+        )
+    )
+    torch.testing.assert_close(of_method, of_formula)
+
+
+def test_information_is_nothing_where_all_are_alike_and_half_a_log_of_signal_to_noise_elsewhere():
+    assert DiagonalNormal(torch.full((9, 2), 5.0), torch.full((9, 2), 1e-3)).information().abs().max() < 1e-9
+    apart = DiagonalNormal(torch.tensor([[-3.0], [3.0]]), torch.ones(2, 1))
+    torch.testing.assert_close(apart.information(), 0.5 * torch.tensor([10.0]).log())
+
+
 def test_noise_depends_on_its_generator_alone():
     """The global seed plays no part."""
     first, again = (standard_normal_noise(4, 2, torch.Generator().manual_seed(3)) for _ in range(2))

@@ -1,10 +1,14 @@
 """Laws of what training maximises."""
 
+import math
+
 import pytest
 import torch
 
+from pixelvae.distributions import DiagonalNormal
 from pixelvae.models import Bound
-from pixelvae.objective import Multiplier, Objective
+from pixelvae.objective import DAMPING, Multiplier, Objective
+from pixelvae.priors import StandardNormal
 
 
 def alone(value):
@@ -51,26 +55,78 @@ def test_a_negative_option_is_named(option):
         Objective(**{option: -1})
 
 
+def normal_bound(loc, scale, kl=None):
+    """The bound of two examples with this posterior; the KL is that to a standard normal prior, or given."""
+    q = DiagonalNormal(*(torch.tensor(part, dtype=torch.float64, requires_grad=True) for part in (loc, scale)))
+    kl_groups = StandardNormal(2).kl(q, q.mean) if kl is None else torch.full((2, 1), kl, requires_grad=True)
+    return Bound(torch.tensor([-3.0, -5.0]), kl_groups, q)
+
+
+MOVING = [[-2.0, 0.5], [2.0, 0.5]], [[0.5, 0.5], [0.5, 0.5]]  # ½ log(1 + 4 / ¼) = 1.42 nats
+STILL = [[1.0, 0.5], [1.0, 0.5]], [[0.01, 0.02], [0.01, 0.02]]
+
+
+@pytest.mark.parametrize(("posterior", "told"), [(MOVING, 0.5 * math.log(17)), (STILL, 0.0)])
+@pytest.mark.parametrize("beta", [-1.5, 0.3, 4.0])
+@pytest.mark.parametrize("rate", [1.0, 3.0, 100.0])
+def test_a_rate_weighs_information_by_beta_and_all_else_by_no_less_than_one(posterior, told, beta, rate):
+    given = normal_bound(*posterior)
+    kl = given.kl.mean().item()
+    weight = beta + DAMPING * (kl / rate - 1)
+    loss = Objective(rate=rate).loss(given, beta, alone).item()
+    assert loss == pytest.approx(weight * told + max(weight, 1) * (kl - told) + 4.0, abs=1e-5)
+
+
+def test_a_narrow_posterior_that_stands_still_is_pulled_to_the_prior_however_much_kl_is_wanted():
+    """A weight below 0 must not pay for a KL that tells nothing."""
+    given = normal_bound(*STILL)
+    of_loss, of_kl = (
+        torch.autograd.grad(value, given.posterior.scale, retain_graph=True)[0]
+        for value in (Objective(rate=100.0).loss(given, -1.0, alone), given.kl.mean())
+    )
+    torch.testing.assert_close(of_loss, of_kl)
+    assert (of_kl < 0).all()  # descent widens it
+
+
+@pytest.mark.parametrize("posterior", [MOVING, ([[-1e6, 0.0], [1e6, 0.0]], [[1.0, 1.0], [1.0, 1.0]]), None])
+def test_a_prior_never_learns_to_be_far_from_the_posterior(posterior):
+    """Whatever is wanted, descent lowers the KL; also of modes far apart, where the sum tells of more than there is."""
+    given = normal_bound(*(posterior or MOVING), kl=1.0)
+    given = given if posterior else given._replace(posterior=None)
+    Objective(rate=100.0).loss(given, -1.0, alone).backward()
+    assert (given.kl_groups.grad > 0).all()
+
+
+def test_information_beyond_the_kl_does_not_count():
+    """Two modes far apart hold log 2; the normal that fits them would tell of 13 nats."""
+    given = normal_bound([[-1e6, 0.0], [1e6, 0.0]], [[1.0, 1.0], [1.0, 1.0]], kl=1.0)
+    torch.testing.assert_close(Objective(rate=1.0).loss(given, 0.3, alone).item(), 0.3 * 1.0 + 4.0)
+
+
 @pytest.mark.parametrize("rate", [0.5, 20.0])
 def test_the_multiplier_settles_where_the_kl_is_the_rate(rate):
-    """The KL of a latent falls as its weight grows; here as R / sqrt(2 β), so that β must find 1/2."""
-    multiplier = Multiplier(rate)
-    for _ in range(2000):
-        multiplier.update(rate / (2 * multiplier.beta) ** 0.5)
-    assert multiplier.beta == pytest.approx(0.5, rel=1e-3)
-    assert multiplier.kl == pytest.approx(rate, rel=1e-3)
+    """The KL of a latent falls as its weight grows; here it is the rate at β = 1/2, −1/2 and 20."""
+    for wanted in (0.5, -0.5, 20.0):
+        multiplier = Multiplier(rate)
+        for _ in range(2000):
+            multiplier.update(rate * (1 + (wanted - multiplier.beta) / 5))
+        assert multiplier.beta == pytest.approx(wanted, rel=1e-3)
+        assert multiplier.kl == pytest.approx(rate, rel=1e-3)
 
 
 def test_the_multiplier_moves_against_the_excess_and_goes_on_from_its_state():
     multiplier, again = Multiplier(3.0), Multiplier(3.0)
     before = multiplier.beta
     multiplier.update(30.0)
-    assert before < multiplier.beta < before * 1.021  # however far off
+    assert before < multiplier.beta < before * 1.08  # however far off
+    multiplier.u = again.u = 5.0
+    multiplier.update(60.0)
+    assert 1 < multiplier.beta / again.beta < 1.052  # where β is large
     again.load_state_dict(multiplier.state_dict())
     for m in (multiplier, again):
         m.update(0.0)
     assert again.beta == multiplier.beta
-    for _ in range(20):
+    for _ in range(60):
         multiplier.update(0.0)
     assert multiplier.beta < again.beta
 

@@ -9,6 +9,7 @@ import torch
 from pixelvae.checkpoint import CheckpointError, load, load_training
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import evaluate_bound
+from pixelvae.evaluation.latents import latent_health
 from pixelvae.objective import Objective
 from pixelvae.trainer import Trainer, Training, TrainingDivergedError, moving_average
 from pixelvae.training import Observer
@@ -89,6 +90,24 @@ def test_a_rate_is_reached_within_five_percent_whatever_the_decoder_and_held(tmp
     for end in (300, 350, 400):
         assert sum(kl[end - 50 : end]) / 50 == pytest.approx(4.0, rel=0.05), end
     assert len({record.beta for record in seen.seen}) == 400  # the multiplier is in the log
+
+
+@pytest.mark.parametrize("prior", ["StandardNormal", "FlowPrior"])
+def test_a_rate_is_information_even_where_the_decoder_is_deaf_to_its_latents(tmp_path, prior):
+    """A narrow posterior that stands still would have the KL too, and so would one far from the prior."""
+    model = small_model(CONFIG | {"class_conditional": False, "prior": {"class_path": prior}})
+    for parameter in model.context.parameters():
+        parameter.requires_grad_(False).zero_()
+    seen = Stop(after=None)
+    fitted = small_fit(
+        tmp_path, steps=400, batch_size=32, validate_every=400, checkpoint_every=400, objective=Objective(rate=3.0),
+        observer=seen, model=model,
+    )  # fmt: skip
+    kl = [float(record.kl_groups.sum()) for record in seen.seen]
+    assert sum(kl[-50:]) / 50 == pytest.approx(3.0, rel=0.05)
+    health = latent_health(fitted.model, small_data().test, seed=0, device=torch.device("cpu"))
+    assert health.num_active == 3
+    assert health.mutual_information.nats > 0.8 * 3.0
 
 
 def test_a_rate_wants_latents(tmp_path):

@@ -157,26 +157,15 @@ def aggregate_log_prob(batches: Sequence[Distribution], h: Tensor) -> Tensor:
 
 
 def latent_information(batches: Sequence[Distribution]) -> Tensor:
-    r"""What each latent alone tells about x at most, in nats, whatever the prior. -> (D,), or (0,) if q is not normal.
+    """What each latent alone tells about x at most, in nats, whatever the prior. -> (D,), or (0,) if q is not normal.
 
-    The KL to the normal that fits the latent's aggregate posterior best, which no prior over it can undercut in the
-    family; 0 exactly where q(h_d|x) is the same for every x. A prior with a KL of one group, such as FlowPrior, has
-    no KL of a dimension: this stands in its place.
-
-    .. math:: I_q(x; h_d) \le E_x\,\mathrm{KL}\big(q(h_d|x) \,\|\, N(\bar\mu_d, a_d^2)\big) =
-              \log a_d - E_x[\log \sigma_d], \qquad a_d^2 = \mathrm{Var}_x(\mu_d) + E_x[\sigma_d^2]
-
-    Example:
-        >>> q = DiagonalNormal(torch.tensor([[-3.0, 1.0], [3.0, 1.0]]), torch.ones(2, 2))
-        >>> latent_information([q])  # the first is ½ log(1 + 9), the second stands still
-        tensor([1.1513, 0.0000], dtype=torch.float64)
+    :meth:`DiagonalNormal.information` over all examples. A prior with a KL of one group, such as FlowPrior, has no KL
+    of a dimension: this stands in its place.
     """
     batches = _joined(batches)
     if not isinstance(batches[0], DiagonalNormal) or len(batches) > 1:
         return torch.empty(0, dtype=torch.double)
-    q = batches[0]
-    aggregate_variance = q.loc.var(0, correction=0) + q.scale.square().mean(0)
-    return (0.5 * aggregate_variance.log() - q.scale.log().mean(0)).cpu()
+    return batches[0].information().cpu()
 
 
 def latent_health(
