@@ -12,11 +12,11 @@ from torch import Tensor
 from pixelvae.distributions import DiagonalNormal
 from pixelvae.models import Bound
 
-DAMPING = 2.0
-"""c, by which a step's own batch moves the weight of a KL that is to be held: see :class:`Multiplier`."""
+LEAST = 0.01
+"""The least weight of a KL that is to be held; by as much as β is less, information is rewarded."""
 
-LEAST = 0.1
-"""The least weight of a KL that is to be held; below, information is rewarded."""
+ENOUGH = 1.5
+"""The share of the rate up to which information is rewarded: past it, it is the prior that must follow."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class Objective:
               E[\mathrm{KL}] = I_q(x; h) + \mathrm{KL}(q(h) \,\|\, p(h))
 
     I is not known, but two bounds of it are: the KL itself, and the sum of :meth:`DiagonalNormal.information`, which is
-    0 where the posterior stands still. The smaller of the two, over the joint batch, is taken for I. By as much as β is
-    below 0.1, the sum is rewarded instead: no prior is in it, and a prior must never learn to be far away.
+    0 where the posterior stands still. The smaller of the two, over the joint batch, is taken for I. Where β is below
+    0.01 it is the sum that is rewarded by what is missing, as long as it is less than 1.5 R: no prior is in it, and a
+    prior must never learn to be far away.
 
     Reference:
         Warm-up: Ladder Variational Autoencoders (Sønderby et al., 2016), https://arxiv.org/abs/1602.02282
@@ -111,23 +112,27 @@ class Objective:
             told = bound.posterior.information(mean_over_ranks).sum()
         joint_kl, joint_told = (mean_over_ranks(part.detach()) for part in (kl, told))
         information = torch.where(joint_told < joint_kl, told, kl)
-        weight = beta + DAMPING * (joint_kl / self.rate - 1)
+        weight = Multiplier.augmented(beta, joint_kl / self.rate - 1)
         penalty = weight.clamp(min=LEAST) * information + weight.clamp(min=1) * (kl - information)
-        return penalty - (LEAST - weight).clamp(min=0) * told - bound.log_px.mean()
+        reward = (LEAST - weight).clamp(min=0) * torch.where(joint_told < ENOUGH * self.rate, told, 0)
+        return penalty - reward - bound.log_px.mean()
 
 
 class Multiplier:
     r"""β as the Lagrange multiplier of the constraint KL = R, which rises while the KL is above R and falls below it.
 
-    .. math:: \beta = \beta_0 \sinh u, \qquad u \leftarrow u + \eta\,
-              \mathrm{clip}\Big(\frac{\overline{\mathrm{KL}} - R}{0.2\,R},\ -1,\ 1\Big)
+    .. math:: \beta = \beta_0 \sinh u, \qquad
+              u \leftarrow u + \mathrm{clip}\Big(\frac{\overline{\mathrm{KL}} - R}{R},\ -0.04,\ 0.2\Big)
 
-    The bar is a moving average over steps. In relative units of R, one η serves every rate, data set and decoder; β
-    changes by a share of itself where it is large, and steadily where it is small, so that it can pass 0.
+    The bar is a moving average over steps. In relative units of R, one speed serves every rate, data set and decoder.
+    Away from 0, β changes by a share of itself. From 0.1, where it begins, it takes 130 steps without a KL to pass 0:
+    most latents are found before that, by the likelihood alone, and are the better for it.
 
-    The objective adds to β how far the step's own batch is off, c·(KL − R)/R: the augmented Lagrangian. To a decoder
-    that does without its latents every nat has the same price, so that nothing else would stand between a β just below
-    0, where the KL grows for ever, and one just above, where it dies.
+    To a decoder that does without its latents every nat has the same price: nothing stands between a β just above 0,
+    where they die, and one just below, where the KL grows for ever. So the weight of a step follows its own batch, the
+    augmented Lagrangian, the less so the less KL there is yet:
+
+    .. math:: \beta + c\, \max(1, |\beta|)\, \frac{\mathrm{KL} - R}{R}\, \min\Big(1, \frac{\mathrm{KL}}{R}\Big)
 
     Reference:
         Taming VAEs (Rezende and Viola, 2018), algorithm 1. https://arxiv.org/abs/1810.00597
@@ -137,27 +142,33 @@ class Multiplier:
         rate: R in nats per example.
     """
 
-    SPEED = 0.05  # η: a large β changes by at most 5 % a step, slower than the weights follow it
-    FULL = 0.2  # the share of R by which the KL is off when β changes at full speed
+    START = 0.1  # below 1, so that the latents are found before the decoder
+    SMALL = 0.001  # β₀, where the steps of β turn from equal shares to equal lengths
+    FALL, RISE = -0.04, 0.2  # the most that u changes in a step: patient with latents that are not yet found
     DECAY = 0.9  # of the moving average of the KL
-    SMALL = 0.1  # β₀, where its steps turn from equal shares to equal lengths
-    LOWEST, HIGHEST = -1.0, 1e4  # β; what is slow to wake must not be overwhelmed by what it was owed meanwhile
+    RANGE = 1e4  # of |β|
+    DAMPING = 2.0  # c
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
-        self.u, self.kl = math.asinh(1), rate  # begins at β₀, below 1: the latents are found before the decoder
+        self.u, self.kl = math.asinh(self.START / self.SMALL), rate
 
     @property
     def beta(self) -> float:
         """The weight of the KL now; below 0, information is rewarded that the decoder does without."""
         return self.SMALL * math.sinh(self.u)
 
+    @classmethod
+    def augmented(cls, beta: float, excess: Tensor) -> Tensor:
+        """The weight in a step whose KL is above R by this share of R, or if negative below."""
+        return beta + cls.DAMPING * max(1, abs(beta)) * excess * (1 + excess).clamp(max=1)
+
     def update(self, kl: float) -> None:
         """Follow the mean KL of one step's joint batch, in nats per example."""
         self.kl = self.DECAY * self.kl + (1 - self.DECAY) * kl
-        excess = min(max((self.kl - self.rate) / (self.FULL * self.rate), -1.0), 1.0)
-        lowest, highest = (math.asinh(beta / self.SMALL) for beta in (self.LOWEST, self.HIGHEST))
-        self.u = min(max(self.u + self.SPEED * excess, lowest), highest)
+        bound = math.asinh(self.RANGE / self.SMALL)
+        change = min(max(self.kl / self.rate - 1, self.FALL), self.RISE)
+        self.u = min(max(self.u + change, -bound), bound)
 
     def state_dict(self) -> dict[str, float]:
         """All that the next step depends on."""

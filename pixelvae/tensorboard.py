@@ -270,10 +270,11 @@ def write_metrics(folder: Path, config: Mapping[str, Any], metrics: Mapping[str,
     Args:
         folder: The run's folder.
         config: The resolved configuration; every option becomes a column.
-        metrics: The final metrics; what is no number is left out.
+        metrics: The final metrics, of the test split unless ``split`` says otherwise; what is no number is left out.
         step: Of the weights that were measured.
     """
-    numbers = {f"test/{name}": value for name, value in metrics.items() if type(value) in (int, float)}
+    split = metrics.get("split", "test")
+    numbers = {f"{split}/{name}": value for name, value in metrics.items() if type(value) in (int, float)}
     with SummaryWriter(folder) as writer:
         writer.add_hparams(flatten(config), numbers, run_name=".", global_step=step)
 

@@ -12,8 +12,6 @@ import jsonargparse
 from complete import main as complete
 from evaluate import main as evaluate
 from interpolate import main as interpolate
-from pixelvae.checkpoint import load_config
-from pixelvae.tensorboard import write_metrics
 from reconstruct import main as reconstruct
 from sample import main as sample
 from train import run as train
@@ -33,7 +31,6 @@ def main(out: Path = Path("runs/demo"), num_samples: int = 64, publish: Path | N
     resumed = (out / "last" / "training.pt").is_file()
     train(["--config", CONFIG, "--out", str(out)] + ["--resume=true"] * resumed)
     metrics = evaluate(out / "best", out=out, num_samples=num_samples)
-    write_metrics(out, load_config(out / "best"), metrics, metrics["train_steps"])
     sample(out / "best", out=out)
     reconstruct(out / "best", out=out)
     interpolate(out / "best", out=out)

@@ -22,6 +22,7 @@ from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_im
 from pixelvae.evaluation.latents import active_units, latent_health, posterior_means
 from pixelvae.evaluation.probes import probe_latents, probe_pixels
 from pixelvae.models import GenerativeModel
+from pixelvae.tensorboard import write_metrics
 
 
 def main(
@@ -35,8 +36,11 @@ def main(
     agreement_images: int = 1000,
     seed: int = 0,
     device: str = "auto",
+    log_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Write metrics.json: the bounds in nats and bits/dim, how many latents are alive, and what they are worth.
+
+    The same numbers enter the run's row in TensorBoard's table of hyperparameters.
 
     Args:
         checkpoint: A checkpoint folder, such as runs/demo/best.
@@ -51,6 +55,7 @@ def main(
             on real images gives the draw the original's class; 0 for none. Says nothing where the decoder is told it.
         seed: Of the noise.
         device: auto, cpu, cuda, or any other that torch knows.
+        log_dir: Folder for TensorBoard; the run's own by default.
     """
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split={split!r}; wanted train, validation or test")
@@ -79,6 +84,7 @@ def main(
         write_atomically(out / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
         write_atomically(out / "config.yaml", yaml.safe_dump(load_config(checkpoint), sort_keys=False).encode())
         write_atomically(out / "environment.txt", environment().encode())
+        write_metrics(log_dir or checkpoint.resolve().parent, load_config(checkpoint), metrics, progress.step)
         print(json.dumps(metrics, indent=2))
         print(f"Written to {out}/metrics.json")
     world.close()

@@ -9,6 +9,7 @@ from test_speak import load_script
 
 import speech
 from pixelvae.checkpoint import Progress, save_model
+from pixelvae.events import read_events
 from small_runs import CONFIG, small_model
 
 EVALUATE = load_script("evaluate")
@@ -41,6 +42,14 @@ def test_latents_are_measured_on_request_in_nats_and_shares(tmp_path, config, ca
     assert metrics["classifier_accuracy"] > 0.7  # of binary pixels, drawn from 8x8 digits
     assert metrics["num_agreement_images"] == 30
     assert "Probes of pixels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("options", "folder"), [((), "."), (("--out={0}/out", "--log_dir={0}/board"), "board")])
+def test_metrics_are_in_tensorboard(tmp_path, options, folder):
+    metrics = run(tmp_path, *(option.format(tmp_path) for option in options), "--split=validation")
+    curves = read_events(tmp_path / folder).curves
+    assert curves["validation/elbo_nats"] == [(1, pytest.approx(metrics["elbo_nats"], rel=1e-6))]
+    assert curves["validation/active_units"] == [(1, metrics["active_units"])]
 
 
 def test_without_the_request_nothing_is_probed(tmp_path):
