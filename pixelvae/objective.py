@@ -15,6 +15,9 @@ from pixelvae.models import Bound
 LEAST = 0.01
 """The least weight of a KL that is to be held; by as much as β is less, information is rewarded."""
 
+NEAR = 0.1
+"""By what share of the rate the KL of a validation may be off in a model that is kept as the best."""
+
 ENOUGH = 1.5
 """The share of the rate up to which information is rewarded: past it, it is the prior that must follow."""
 
@@ -94,6 +97,10 @@ class Objective:
             return self.beta
         return self.beta_start + (self.beta - self.beta_start) * step / self.warmup_steps
 
+    def is_held(self, kl: float) -> bool:
+        """Whether a mean KL, in nats per example, is within a tenth of the rate; always so where none is asked for."""
+        return self.rate is None or abs(kl / self.rate - 1) <= NEAR
+
     def loss(self, bound: Bound, beta: float, mean_over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
         """The scalar to minimise on this rank, in nats per example. DDP averages its gradients over the ranks."""
         if self.rate is not None:
@@ -161,7 +168,7 @@ class Multiplier:
     @classmethod
     def augmented(cls, beta: float, excess: Tensor) -> Tensor:
         """The weight in a step whose KL is above R by this share of R, or if negative below."""
-        return beta + cls.DAMPING * max(1, abs(beta)) * excess * (1 + excess).clamp(max=1)
+        return beta + cls.DAMPING * max(1, abs(beta)) * excess * (1 + excess).clamp(0, 1)
 
     def update(self, kl: float) -> None:
         """Follow the mean KL of one step's joint batch, in nats per example."""

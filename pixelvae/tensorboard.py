@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 from matplotlib.figure import Figure
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -277,10 +276,3 @@ def write_metrics(folder: Path, config: Mapping[str, Any], metrics: Mapping[str,
     numbers = {f"{split}/{name}": value for name, value in metrics.items() if type(value) in (int, float)}
     with SummaryWriter(folder) as writer:
         writer.add_hparams(flatten(config), numbers, run_name=".", global_step=step)
-
-
-def read_curve(folder: Path, name: str) -> list[tuple[int, float]]:
-    """The (step, value) points of one of a run's curves, such as validation/elbo_nats; resumptions are one curve."""
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    return [(event.step, event.value) for event in events.Scalars(name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -179,7 +180,7 @@ class _Run:
             self.trainer.world.barrier()
 
     def validate(self) -> None:
-        """The bound of the averaged weights on the validation split; the best so far is saved."""
+        """The bound of the averaged weights on the validation split; the best so far that holds the rate is saved."""
         trainer = self.trainer
         model = trainer.averaged_model
         bounds = evaluate_bound(
@@ -189,9 +190,12 @@ class _Run:
             world=trainer.world,
             max_images=trainer.training.validation_images,
         )
-        if bounds.elbo > trainer.best_elbo:
+        held = trainer.objective.is_held(bounds.kl)
+        if held and bounds.elbo > trainer.best_elbo:
             trainer.best_elbo = bounds.elbo
             self.save(self.out / "best")
+        elif not held and trainer.best_elbo == -math.inf:
+            self.save(self.out / "best")  # there is always one, if not yet at the rate that was asked for
         if isinstance(model, PixelVAE) and trainer.world.is_main:
             health = latent_health(
                 model, self.data.validation, seed=trainer.seed, device=trainer.world.device, max_images=HEALTH_IMAGES
@@ -232,11 +236,14 @@ def _warning(step: int, health: Health, kl: float, objective: Objective) -> str:
     if objective.rate is None:
         why = "The decoder does without them"
         advice = "objective.rate (nats to hold), objective.free_bits or a longer objective.warmup_steps"
+    elif kl < objective.rate / 2:
+        why = f"objective.rate={objective.rate:g} has not woken them yet, for which its β has to fall below 0"
+        advice = "more train.steps"
     else:
         why = f"objective.rate={objective.rate:g} holds the KL, but q(h|x) is nearly the same for every x"
         advice = "another objective.rate, or objective.warmup_steps or free_bits in its place"
     return (
         f"Warning: at step {step:,} the latents are dead: {health.num_active} of {len(health.active)} are active, "
         f"mutual information {nats:.3f} nats (at most {cap_nats:.1f} could show), KL {kl:.2f} nats. {why}. "
-        f"Try {advice}, or a decoder that sees less (fewer decoder.num_layers, a smaller kernel_size)"
+        f"Try {advice}, or a decoder that sees less (decoder.receptive_field, fewer decoder.num_layers)"
     )

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from evaluate import main as evaluate
 from pixelvae.checkpoint import load_config, load_progress, write_atomically
+from pixelvae.events import read_events
 from pixelvae.figures import COLOURS, save_figure
-from pixelvae.tensorboard import read_curve
 from train import run as train
 
 PROBE_STEPS = 30  # of which the steps of an equal time are reckoned
@@ -76,7 +76,7 @@ def main(
         whole = load_progress(folder / "last")  # metrics.json has the progress of the best checkpoint
         metrics |= {"train_steps": whole.step, "images_seen": whole.images_seen}
         metrics |= {"train_seconds": round(whole.train_seconds, 1)}
-        curve = [(step, -elbo) for step, elbo in read_curve(folder, "validation/elbo_nats")]
+        curve = [(step, -elbo) for step, elbo in read_events(folder).curves["validation/elbo_nats"]]
         members.append(Member(path.stem, metrics, curve))
     write(members, out)
     return members

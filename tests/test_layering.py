@@ -26,7 +26,7 @@ MAY_IMPORT = (
     | {verb: GROUND | NOUNS | MODELS | VERBS | {"data", "distributed", "__init__"} for verb in VERBS}
 )
 ONLY_IN = {  # a module of others, and the parts that may know it
-    "tensorboard": {"tensorboard", "events"},
+    "tensorboard": {"events"},
     "torch.utils.tensorboard": {"tensorboard", "projector"},
     "torch.distributed": {"distributed"},
     "torch.nn.parallel": {"distributed"},

@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from pixelvae.checkpoint import CheckpointError, load, load_training
+from pixelvae.checkpoint import CheckpointError, load, load_progress, load_training
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import evaluate_bound
 from pixelvae.evaluation.latents import latent_health
@@ -26,6 +26,16 @@ class Stop(Observer):
         self.seen.append(record)
         if record.step == self.after:
             os.kill(os.getpid(), self.number)
+
+
+class Validations(Observer):
+    """All validation bounds."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_validation(self, step, model, bounds):
+        self.seen.append(bounds)
 
 
 def state(out):
@@ -110,6 +120,22 @@ def test_a_rate_is_information_even_where_the_decoder_is_deaf_to_its_latents(tmp
     assert health.mutual_information.nats > 0.6 * 3.0
 
 
+def test_the_best_model_is_one_that_holds_the_rate(tmp_path):
+    """Much of a KL costs more than it buys: by the bound alone the best model is an early one, at another rate."""
+    seen = Validations()
+    options = {"batch_size": 32, "validate_every": 50, "checkpoint_every": 500, "learning_rate": 5e-3}
+    small_fit(tmp_path, steps=500, objective=Objective(rate=25.0), observer=seen, **options)
+    best = evaluate_bound(load(tmp_path / "best"), small_data().validation, seed=0, world=World(torch.device("cpu")))
+    assert best.kl == pytest.approx(25.0, rel=0.1)
+    assert best.elbo == pytest.approx(max(b.elbo for b in seen.seen if abs(b.kl / 25.0 - 1) <= 0.1), abs=1e-4)
+    assert best.elbo < max(b.elbo for b in seen.seen) - 1
+
+
+def test_there_is_a_best_model_before_the_rate_is_reached(tmp_path):
+    small_fit(tmp_path, steps=4, objective=Objective(rate=500.0))
+    assert load_progress(tmp_path / "best").step == 4
+
+
 def test_a_rate_wants_latents(tmp_path):
     model = small_model(CONFIG | {"encoder": None, "prior": None, "latent_dim": 0})
     with pytest.raises(ValueError, match=r"no latents; set objective\.rate: null"):
@@ -165,7 +191,14 @@ def with_posterior(factor):
     return model
 
 
-@pytest.mark.parametrize(("rate", "advice"), [(None, "objective.rate"), (20.0, "objective.rate=20 holds the KL, but")])
+@pytest.mark.parametrize(
+    ("rate", "advice"),
+    [
+        (None, "Try objective.rate (nats to hold)"),
+        (20.0, "objective.rate=20 holds the KL, but"),
+        (200.0, "objective.rate=200 has not woken them yet"),
+    ],
+)
 def test_dead_latents_are_told_at_every_validation_however_large_the_kl(tmp_path, capsys, rate, advice):
     seen = Healths()
     model = with_posterior(0)
