@@ -131,9 +131,9 @@ class Multiplier:
     .. math:: \beta = \beta_0 \sinh u, \qquad
               u \leftarrow u + \mathrm{clip}\Big(\frac{\overline{\mathrm{KL}} - R}{R},\ -0.04,\ 0.2\Big)
 
-    The bar is a moving average over steps. In relative units of R, one speed serves every rate, data set and decoder.
-    Away from 0, β changes by a share of itself. From 0.1, where it begins, it takes 130 steps without a KL to pass 0:
-    most latents are found before that, by the likelihood alone, and are the better for it.
+    The bar is a moving average over steps, each counted for 2R at most. In relative units of R, one speed serves every
+    rate, data set and decoder. Away from 0, β changes by a share of itself. From 0.1, where it begins, it takes 130
+    steps without a KL to pass 0: most latents are found before that, by the likelihood alone, and the better for it.
 
     To a decoder that does without its latents every nat has the same price: nothing stands between a β just above 0,
     where they die, and one just below, where the KL grows for ever. So the weight of a step follows its own batch, the
@@ -172,7 +172,7 @@ class Multiplier:
 
     def update(self, kl: float) -> None:
         """Follow the mean KL of one step's joint batch, in nats per example."""
-        self.kl = self.DECAY * self.kl + (1 - self.DECAY) * kl
+        self.kl = self.DECAY * self.kl + (1 - self.DECAY) * min(kl, 2 * self.rate)  # one batch alone says little
         bound = math.asinh(self.RANGE / self.SMALL)
         change = min(max(self.kl / self.rate - 1, self.FALL), self.RISE)
         self.u = min(max(self.u + change, -bound), bound)

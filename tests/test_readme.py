@@ -34,6 +34,34 @@ def test_a_row_of_the_table_says_what_its_metrics_say(path):
     assert numbers(row) == expected
 
 
+def test_the_table_of_rates_is_the_one_that_was_measured():
+    lines = (ROOT / "results/mnist/rate_distortion/table.md").read_text().splitlines()
+    assert len(lines) >= 6
+    assert [line for line in lines if line not in README.splitlines()] == []
+
+
+def test_what_the_latents_are_worth_is_what_was_measured():
+    metrics = json.loads((ROOT / "results/mnist/pixelvae_flow/metrics.json").read_text())
+    everywhere = json.loads((ROOT / "results/mnist/pixelvae_flow/all_images/metrics.json").read_text())
+    share = {name: f"{100 * value:.2f} %" for name, value in metrics.items() if isinstance(value, float)}
+    rows = [
+        f"| {label} | **{share[name]}** | {share[f'{name}_pixels']} | {share[f'{name}_pca']} |"
+        for label, name in (("linear probe", "linear_probe_accuracy"), ("nearest neighbours", "knn_accuracy"))
+    ]
+    said = [
+        *rows,
+        f"{metrics['images_seen']:,} images seen in {metrics['train_steps']:,} steps",
+        f"{metrics['train_seconds']:,.0f} s)",
+        f"with {everywhere['num_importance_samples']} samples, it is {everywhere['nll_iwae_nats']:.2f} nats",
+        f"{metrics['active_units']} of 32 units are active; I(x; h) is {metrics['mutual_information_nats']:.2f} nats",
+        f"real digits ({share['classifier_accuracy']} right)",
+        f"class in {100 * metrics['reconstruction_agreement']:.1f} % of cases",
+        f"originals theirs in {100 * metrics['original_agreement']:.1f} %",
+    ]
+    text = " ".join(README.split())
+    assert [words for words in said if words not in text] == []
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("**/metrics.json")), ids=lambda p: p.parent.name)
 def test_a_result_says_how_it_was_made(path):
     metrics = json.loads(path.read_text())
