@@ -100,3 +100,14 @@ def test_names_the_argument_that_it_refuses(make, spec, options, message):
     """A user's mistake is a ValueError that says what it got."""
     with pytest.raises(ValueError, match=message):
         make(spec, 2, **options)
+
+
+def test_a_wave_encoder_cannot_be_driven_to_where_it_is_deaf():
+    """Whatever becomes of its last stage, q(h|x) still depends on x, and the weights still get a gradient."""
+    encoder = WaveEncoder(DataSpec((1, 64), levels=256), 3, channels=(4, 8))
+    with torch.no_grad():
+        encoder.residuals[-1].second.bias.sub_(500)
+    means = encoder(torch.randint(256, (6, 1, 64))).mean
+    assert (means.std(0) > 1e-3).all()
+    means.square().sum().backward()
+    assert encoder.convs[0].weight.grad.abs().max() > 1e-6
