@@ -129,11 +129,12 @@ class Multiplier:
     r"""β as the Lagrange multiplier of the constraint KL = R, which rises while the KL is above R and falls below it.
 
     .. math:: \beta = \beta_0 \sinh u, \qquad
-              u \leftarrow u + \mathrm{clip}\Big(\frac{\overline{\mathrm{KL}} - R}{R},\ -0.04,\ 0.2\Big)
+              u \leftarrow u + \mathrm{clip}\Big(0.4\,\frac{\overline{\mathrm{KL}} - R}{R},\ -0.04,\ 0.04\Big)
 
-    The bar is a moving average over steps, each counted for 2R at most. In relative units of R, one speed serves every
-    rate, data set and decoder. Away from 0, β changes by a share of itself. From 0.1, where it begins, it takes 130
-    steps without a KL to pass 0: most latents are found before that, by the likelihood alone, and the better for it.
+    (up to 0.2 where the KL is above 1.3 R). The bar is a moving average, each step counted for 2R at most. In relative
+    units of R, one speed serves every rate, data set and decoder. Away from 0, β changes by a share of itself. From
+    0.1, where it begins, it takes 130 steps without a KL to pass 0: most latents are found before that, by the
+    likelihood alone, and are the better for it.
 
     To a decoder that does without its latents every nat has the same price: nothing stands between a β just above 0,
     where they die, and one just below, where the KL grows for ever. So the weight of a step follows its own batch, the
@@ -151,10 +152,12 @@ class Multiplier:
 
     START = 0.1  # below 1, so that the latents are found before the decoder
     SMALL = 0.001  # β₀, where the steps of β turn from equal shares to equal lengths
-    FALL, RISE = -0.04, 0.2  # the most that u changes in a step: patient with latents that are not yet found
+    GAIN = 0.4  # low, for at the end of training the weights follow slowly
+    SPEED = 0.04  # the most that u changes in a step: patient with latents that are not yet found
+    HASTE, FAR = 0.2, 0.3  # the most where the KL is above R by such a share, which is no noise
     DECAY = 0.9  # of the moving average of the KL
     RANGE = 1e4  # of |β|
-    DAMPING = 2.0  # c
+    DAMPING = 3.0  # c
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
@@ -174,8 +177,9 @@ class Multiplier:
         """Follow the mean KL of one step's joint batch, in nats per example."""
         self.kl = self.DECAY * self.kl + (1 - self.DECAY) * min(kl, 2 * self.rate)  # one batch alone says little
         bound = math.asinh(self.RANGE / self.SMALL)
-        change = min(max(self.kl / self.rate - 1, self.FALL), self.RISE)
-        self.u = min(max(self.u + change, -bound), bound)
+        excess = self.kl / self.rate - 1
+        most = self.SPEED if excess < self.FAR else self.HASTE
+        self.u = min(max(self.u + min(max(self.GAIN * excess, -self.SPEED), most), -bound), bound)
 
     def state_dict(self) -> dict[str, float]:
         """All that the next step depends on."""
