@@ -12,8 +12,8 @@ from pixelvae.checkpoint import load_config, load_progress
 from small_runs import CONFIG
 
 SWEEP = load_script("rate_distortion")
-TRAIN = {"batch_size": 16, "compile": "never", "validate_every": 50, "precision": "float32", "steps": 100}
-TRAIN |= {"learning_rate": 5e-3, "lr_warmup_steps": 0, "ema_decay": 0.9, "checkpoint_every": 50}
+TRAIN = {"batch_size": 16, "compile": "never", "validate_every": 50, "precision": "float32", "steps": 300}
+TRAIN |= {"learning_rate": 5e-3, "lr_warmup_steps": 0, "ema_decay": 0.9, "checkpoint_every": 300}
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def test_a_sweep_gives_numbers_a_table_and_a_figure(config, tmp_path):
     points = run(config, "--rates=[4, 1]")
     assert [point.rate for point in points] == [1, 4]
     for rate in ("1", "4"):
-        assert load_progress(tmp_path / f"runs/rate_{rate}/last").step == 100
+        assert load_progress(tmp_path / f"runs/rate_{rate}/last").step == 300
         assert load_config(tmp_path / f"runs/rate_{rate}/last")["objective"]["rate"] == float(rate)
     low, high = (point.metrics for point in points)
     assert low["rate_nats"] < high["rate_nats"]
-    assert low["images_seen"] == high["images_seen"] == 1600
+    assert low["images_seen"] == high["images_seen"] == 4800
     content = json.loads((tmp_path / "results/results.json").read_text())
     assert content["rates"] == {"1": low, "4": high}
     for name in ("elbo_nats", "distortion_nats", "mutual_information_nats", "active_units", "knn_accuracy"):
