@@ -20,12 +20,13 @@ from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
 from pixelvae.decoders.pixelcnn import PixelCNN
 from pixelvae.decoders.pixelrnn import DiagonalBiLSTM, RowLSTM
 from pixelvae.decoders.wavenet import WaveNet
-from pixelvae.encoders import ConvEncoder, WaveEncoder
 from pixelvae.generation import complete, interpolate, reconstruct, sample, score
-from pixelvae.hierarchical import HierarchicalPrior
+from pixelvae.latents.encoders import ConvEncoder, WaveEncoder
+from pixelvae.latents.hierarchical import HierarchicalPrior
+from pixelvae.latents.priors import FlowPrior, StandardNormal, VampPrior
 from pixelvae.likelihoods import Categorical, DiscretizedLogisticMixture
-from pixelvae.models import AutoregressiveModel, Bound, PixelVAE
-from pixelvae.priors import FlowPrior, StandardNormal, VampPrior
+from pixelvae.models.base import Bound
+from pixelvae.models.pixelvae import AutoregressiveModel, PixelVAE
 
 __all__ = [
     "CIFAR10",

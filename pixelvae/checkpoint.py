@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -21,10 +20,12 @@ from pixelvae.context import Context
 from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import DataSet
 from pixelvae.decoders.base import AutoregressiveDecoder
-from pixelvae.encoders import Encoder
+from pixelvae.latents.encoders import Encoder
+from pixelvae.latents.priors import Prior
 from pixelvae.likelihoods import Likelihood
-from pixelvae.models import GenerativeModel, assemble
-from pixelvae.priors import Prior
+from pixelvae.models.assembly import assemble
+from pixelvae.models.base import GenerativeModel
+from pixelvae.storage import write_atomically
 
 FORMAT_VERSION = 1
 PARTS: dict[str, type] = {
@@ -47,26 +48,6 @@ class Progress(NamedTuple):
     images_seen: int = 0
     train_seconds: float = 0.0
     seed: int = 0
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is either the old or the new one, whole, whenever the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)  # the rename itself must reach the disk
-    os.close(folder)
 
 
 def save_model(folder: Path, model: GenerativeModel, config: dict[str, Any], progress: Progress) -> None:

@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from pixelvae.data.spec import ABSENT
 from pixelvae.decoders.base import AutoregressiveDecoder, SamplingStepper, Stepper, StepperKind
+from pixelvae.latents.paths import spherical_path
 from pixelvae.likelihoods import Categorical, Likelihood
-from pixelvae.models import GenerativeModel, PixelVAE
-from pixelvae.paths import spherical_path
+from pixelvae.models.base import GenerativeModel
+from pixelvae.models.pixelvae import PixelVAE
 
 Site = tuple[Any, ...]  # of int; Any lets the type checker see an index in it
 Choose = Callable[[Site, int, Tensor], Tensor]

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from evaluate import environment
 from pixelvae import SpokenDigits
-from pixelvae.checkpoint import write_atomically
 from pixelvae.data import ABSENT, BatchKey, Split
 from pixelvae.evaluation.bounds import bits_per_dim
+from pixelvae.storage import write_atomically
 
 # How many samples' worth the unigram frequencies weigh in each row of the Markov model: best on validation, where 1 to
 # 300 differ by 0.002 bits.

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from evaluate import environment
 from evaluate import main as evaluate
 from pixelvae import MNIST5k
-from pixelvae.checkpoint import write_atomically
 from pixelvae.data import BatchKey, DataSet, Split, sequential
 from pixelvae.evaluation.bounds import bits_per_dim
+from pixelvae.storage import write_atomically
 from train import run as train
 
 HISTOGRAM_EPOCHS = 20  # dynamic binarisation draws anew in each, so the counts come close to the grey values

@@ -21,15 +21,15 @@ from tqdm import tqdm
 from benchmark_family import family, sampling_rows
 from evaluate import environment
 from pixelvae import Categorical, Digits, MNIST5k, VectorContext
-from pixelvae.checkpoint import write_atomically
 from pixelvae.data import Batches, DataSpec
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
 from pixelvae.distributed import Precision, World, has_fast_bfloat16
 from pixelvae.evaluation.bounds import evaluate_bound
-from pixelvae.figures import COLOURS, save_figure
-from pixelvae.models import AutoregressiveModel
-from pixelvae.objective import Objective
-from pixelvae.trainer import Trainer, Training
+from pixelvae.models.pixelvae import AutoregressiveModel
+from pixelvae.reporting.figures import COLOURS, save_figure
+from pixelvae.storage import write_atomically
+from pixelvae.training.objective import Objective
+from pixelvae.training.trainer import Trainer, Training
 from timing import interleaved, seconds
 
 # The network of every figure here: one gated 7x7 layer, then eight gated layers of 3x3, 32 channels.

@@ -19,9 +19,10 @@ from pixelvae.data import DataSpec
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import World
 from pixelvae.generation import decode, generators
-from pixelvae.models import AutoregressiveModel, GenerativeModel
-from pixelvae.objective import Objective
-from pixelvae.trainer import Trainer, Training
+from pixelvae.models.base import GenerativeModel
+from pixelvae.models.pixelvae import AutoregressiveModel
+from pixelvae.training.objective import Objective
+from pixelvae.training.trainer import Trainer, Training
 from timing import interleaved
 
 LINEAGE = ("gated_pixelcnn", "pixelcnn", "row_lstm", "diagonal_bilstm")  # configs/mnist/NAME.yaml: equal parameters

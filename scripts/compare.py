@@ -15,9 +15,10 @@ import yaml
 from matplotlib.figure import Figure
 
 from evaluate import main as evaluate
-from pixelvae.checkpoint import load_config, load_progress, write_atomically
-from pixelvae.events import read_events
-from pixelvae.figures import COLOURS, save_figure
+from pixelvae.checkpoint import load_config, load_progress
+from pixelvae.reporting.events import read_events
+from pixelvae.reporting.figures import COLOURS, save_figure
+from pixelvae.storage import write_atomically
 from train import run as train
 
 PROBE_STEPS = 30  # of which the steps of an equal time are reckoned

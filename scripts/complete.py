@@ -14,9 +14,9 @@ from pixelvae.data import BatchKey
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
-from pixelvae.figures import class_names, completions, save_picture
 from pixelvae.generation import generators
-from pixelvae.models import GenerativeModel
+from pixelvae.models.base import GenerativeModel
+from pixelvae.reporting.figures import class_names, completions, save_picture
 
 
 def main(

@@ -14,15 +14,16 @@ import torch
 import yaml
 
 from pixelvae import PixelVAE, load
-from pixelvae.checkpoint import load_config, load_data, load_progress, write_atomically
+from pixelvae.checkpoint import load_config, load_data, load_progress
 from pixelvae.data import DataSet, Split
 from pixelvae.distributed import World, connect
 from pixelvae.evaluation.agreement import accuracy, reconstruction_agreement, train_classifier
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_importance_weighted
-from pixelvae.evaluation.latents import active_units, latent_health, posterior_means
+from pixelvae.evaluation.information import active_units, latent_health, posterior_means
 from pixelvae.evaluation.probes import probe_latents, probe_pixels
-from pixelvae.models import GenerativeModel
-from pixelvae.tensorboard import write_metrics
+from pixelvae.models.base import GenerativeModel
+from pixelvae.reporting.tensorboard import write_metrics
+from pixelvae.storage import write_atomically
 
 
 def main(

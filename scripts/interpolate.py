@@ -18,9 +18,9 @@ from pixelvae.data import BatchKey, Split
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
-from pixelvae.figures import Group, class_names, image_grid, interpolations, save_picture
 from pixelvae.generation import generators
-from pixelvae.paths import linear_path, spherical_path
+from pixelvae.latents.paths import linear_path, spherical_path
+from pixelvae.reporting.figures import Group, class_names, image_grid, interpolations, save_picture
 
 
 def main(

@@ -18,16 +18,17 @@ from torch import Tensor
 from complete import draw_hidden
 from evaluate import environment
 from pixelvae import PixelVAE, load, reconstruct
-from pixelvae.checkpoint import load_config, load_data, load_progress, write_atomically
+from pixelvae.checkpoint import load_config, load_data, load_progress
 from pixelvae.data.splits import SplitName
 from pixelvae.distributed import connect
-from pixelvae.evaluation.geometry import Posteriors, agreement, nearest_neighbours, pca, posteriors, tsne, varied
-from pixelvae.evaluation.latents import active_units
-from pixelvae.figures import class_names, completions, save_figure
+from pixelvae.evaluation.embedding import Posteriors, agreement, nearest_neighbours, pca, posteriors, tsne, varied
+from pixelvae.evaluation.information import active_units
 from pixelvae.generation import decode, generators
-from pixelvae.latent_figures import cloud, decompressions, neighbours, patch, save_cloud, traversals
-from pixelvae.paths import path_grid, traverse
-from pixelvae.projector import write_latents
+from pixelvae.latents.paths import path_grid, traverse
+from pixelvae.reporting.figures import class_names, completions, save_figure
+from pixelvae.reporting.latent_figures import cloud, decompressions, neighbours, patch, save_cloud, traversals
+from pixelvae.reporting.projector import write_latents
+from pixelvae.storage import write_atomically
 
 CLOUDS = ("pca", "tsne")
 NUM_ROWS = 8  # images of neighbours, decompression and completion

@@ -18,12 +18,13 @@ from matplotlib.figure import Figure
 from compare import fit
 from evaluate import environment, information, measure
 from pixelvae import PixelVAE, load
-from pixelvae.checkpoint import factory, load_progress, write_atomically
+from pixelvae.checkpoint import factory, load_progress
 from pixelvae.data import DataSet
 from pixelvae.distributed import World, connect
 from pixelvae.evaluation.probes import probe_latents, probe_pixels
-from pixelvae.figures import COLOURS, save_figure
-from pixelvae.objective import Objective
+from pixelvae.reporting.figures import COLOURS, save_figure
+from pixelvae.storage import write_atomically
+from pixelvae.training.objective import Objective
 
 PROBES = {"linear_probe_accuracy": "linear probe", "knn_accuracy": "nearest neighbours"}
 BESIDE = {"pixels": "--", "pca": ":"}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pixelvae import DataSpec, DiagonalBiLSTM, GatedPixelCNN, PixelCNN, RowLSTM, load
 from pixelvae.decoders.base import AutoregressiveDecoder
-from pixelvae.figures import DPI, FAINT, INK, SMALL, TEXT, TITLE, save_figure
+from pixelvae.reporting.figures import DPI, FAINT, INK, SMALL, TEXT, TITLE, save_figure
 
 NEVER, FUTURE, TARGET = "#d55e00", "#f2f2f2", "#222222"
 SMALLEST = 1e-8  # of the largest gradient: the end of the colour scale

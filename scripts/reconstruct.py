@@ -13,7 +13,7 @@ from pixelvae.data import BatchKey
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
-from pixelvae.figures import class_names, reconstructions, save_picture
+from pixelvae.reporting.figures import class_names, reconstructions, save_picture
 
 
 def main(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import jsonargparse
 
-from pixelvae.checkpoint import write_atomically
-from pixelvae.events import read_events
-from pixelvae.report import Picture, Run, page
+from pixelvae.reporting.events import read_events
+from pixelvae.reporting.page import Picture, Run, page
+from pixelvae.storage import write_atomically
 
 
 def main(run: Path, out: Path | None = None, results: Path | None = None) -> Path:

@@ -13,8 +13,8 @@ from pixelvae.checkpoint import load_progress
 from pixelvae.data import DataSpec
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
-from pixelvae.figures import class_names, samples, save_picture
 from pixelvae.generation import decode, generators
+from pixelvae.reporting.figures import class_names, samples, save_picture
 
 
 def main(

@@ -15,9 +15,9 @@ from pixelvae.data import ABSENT, AudioDataSet, BatchKey
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
-from pixelvae.figures import save_picture
-from pixelvae.models import GenerativeModel
-from pixelvae.sound import DECIBELS, save_wav, sound_grid, waves
+from pixelvae.models.base import GenerativeModel
+from pixelvae.reporting.figures import save_picture
+from pixelvae.reporting.sounds import DECIBELS, save_wav, sound_grid, waves
 
 COLUMNS = 4  # samples in a row of the picture
 

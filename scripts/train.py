@@ -14,18 +14,13 @@ import yaml
 import pixelvae  # noqa: F401 (its public classes become choices of the options)
 from pixelvae.data import DataSet
 from pixelvae.distributed import connect
-from pixelvae.models import (
-    ContextFactory,
-    DecoderFactory,
-    EncoderFactory,
-    LikelihoodFactory,
-    PriorFactory,
-    assemble,
-)
-from pixelvae.objective import Objective
-from pixelvae.tensorboard import TensorBoardObserver
-from pixelvae.trainer import Training
-from pixelvae.training import Fitted, fit
+from pixelvae.models.assembly import assemble
+from pixelvae.models.base import ContextFactory, DecoderFactory, LikelihoodFactory
+from pixelvae.models.pixelvae import EncoderFactory, PriorFactory
+from pixelvae.reporting.tensorboard import TensorBoardObserver
+from pixelvae.training.loop import Fitted, fit
+from pixelvae.training.objective import Objective
+from pixelvae.training.trainer import Training
 
 
 def main(

@@ -8,9 +8,9 @@ import torch
 from pixelvae import Digits
 from pixelvae.checkpoint import build
 from pixelvae.distributed import World
-from pixelvae.objective import Objective
-from pixelvae.trainer import Training
-from pixelvae.training import fit
+from pixelvae.training.loop import fit
+from pixelvae.training.objective import Objective
+from pixelvae.training.trainer import Training
 
 CONFIG = {
     "data": {"class_path": "Digits", "init_args": {"levels": 2}},

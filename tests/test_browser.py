@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import webdriver
-from pixelvae.tensorboard import TensorBoardObserver
+from pixelvae.reporting.tensorboard import TensorBoardObserver
 from scripts.test_speak import load_script
 from small_runs import CONFIG, small_data, small_fit
 

@@ -11,8 +11,8 @@ from pixelvae.checkpoint import PARTS, build, factory
 from pixelvae.data import DataSet
 from pixelvae.data.spec import DataSpec
 from pixelvae.distributed import World
-from pixelvae.objective import Objective
-from pixelvae.trainer import Trainer, Training
+from pixelvae.training.objective import Objective
+from pixelvae.training.trainer import Trainer, Training
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*/*.yaml"))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from pixelvae.checkpoint import Progress, load_training, save_model
 from pixelvae.distributed import World, connect, resolve_precision
-from pixelvae.training import Observer
+from pixelvae.training.loop import Observer
 from small_runs import CONFIG, small_fit, small_model
 
 TESTS = Path(__file__).parent
@@ -19,9 +19,9 @@ SCRIPT = """
 import sys, torch
 from pathlib import Path
 from pixelvae.distributed import connect
-from pixelvae.objective import Objective
-from pixelvae.trainer import Training
-from pixelvae.training import fit
+from pixelvae.training.objective import Objective
+from pixelvae.training.trainer import Training
+from pixelvae.training.loop import fit
 from pixelvae.checkpoint import build
 from small_runs import CONFIG, small_data, small_model
 

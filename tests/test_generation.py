@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from families import DECODERS, by_name, random_levels
-from pixelvae import DataSpec, paths
+from pixelvae import DataSpec
 from pixelvae.data.spec import ABSENT
 from pixelvae.generation import complete, decode, draw, generators, interpolate, reconstruct, sample, score, walk
+from pixelvae.latents import paths
 from tiny import BINARY, autoregressive, every_x, labels, log_px_by_quadrature, p_value, position, vae
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -13,9 +13,9 @@ from tqdm import tqdm
 from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import Batches, BatchKey, Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
-from pixelvae.evaluation.latents import spread
+from pixelvae.evaluation.information import spread
 from pixelvae.generation import reconstruct
-from pixelvae.models import PixelVAE
+from pixelvae.models.pixelvae import PixelVAE
 
 
 class Classifier(nn.Module):

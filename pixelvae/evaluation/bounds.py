@@ -12,7 +12,8 @@ from tqdm import tqdm
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import Split, sequential
 from pixelvae.distributed import World
-from pixelvae.models import GenerativeModel, PixelVAE
+from pixelvae.models.base import GenerativeModel
+from pixelvae.models.pixelvae import PixelVAE
 
 
 class Bounds(NamedTuple):

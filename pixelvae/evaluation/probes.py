@@ -18,8 +18,8 @@ from torch import Tensor
 
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import BatchKey, DataSet, Split
-from pixelvae.evaluation.latents import means_of, posteriors, spread
-from pixelvae.models import PixelVAE
+from pixelvae.evaluation.information import means_of, posteriors, spread
+from pixelvae.models.pixelvae import PixelVAE
 
 Features = npt.NDArray[np.float32]  # (N, F)
 Labels = npt.NDArray[np.int64]  # (N,)

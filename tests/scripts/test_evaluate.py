@@ -9,7 +9,7 @@ from test_speak import load_script
 
 import speech
 from pixelvae.checkpoint import Progress, save_model
-from pixelvae.events import read_events
+from pixelvae.reporting.events import read_events
 from small_runs import CONFIG, small_model
 
 EVALUATE = load_script("evaluate")

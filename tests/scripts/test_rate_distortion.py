@@ -75,7 +75,7 @@ def test_a_run_that_was_stopped_is_resumed(config, tmp_path):
     """Half a run, as a killed one leaves it, and the whole of it: the same weights as never stopped."""
     arguments = ["--config", str(config), f"--out={tmp_path}/runs/rate_2", "--train.steps=8", "--objective.rate=2"]
     train = pytest.importorskip("train")
-    from pixelvae import training
+    from pixelvae.training import loop as training
 
     stop = pytest.MonkeyPatch()
     with stop.context() as patched:

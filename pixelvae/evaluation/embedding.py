@@ -1,0 +1,178 @@
+"""Where the latents lie: the posteriors of a split, who is whose neighbour, and two ways to see them in the plane."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pixelvae.data.splits import BatchKey, Split
+from pixelvae.evaluation.bounds import default_batch_size
+from pixelvae.models.pixelvae import PixelVAE
+
+MIN_POINTS, MAX_POINTS = 10, 3000
+"""Fewer points have no neighbourhoods to show; with more, t-SNE and TensorBoard's projector become slow."""
+
+KL_DRAWS = 16
+"""Draws of h over which the KL of an image is averaged, where the prior's KL is an estimate."""
+
+PERPLEXITY = 30  # scikit-learn's and the paper's usual; less where there are few points
+
+
+class Posteriors(NamedTuple):
+    """q(h|x) of the first N examples of a split, on the CPU.
+
+    Shape:
+        x: (N, C, *S) levels.  y: (N, L) labels.  means: (N, D), E_q[h].  kl: (N,) nats, KL(q(h|x) ‖ p(h)).
+        scale: (D,), the standard deviation of the aggregate posterior q(h) = E_x[q(h|x)].
+    """
+
+    x: Tensor
+    y: Tensor
+    means: Tensor
+    kl: Tensor
+    scale: Tensor
+
+
+@torch.inference_mode()
+def posteriors(
+    model: PixelVAE,
+    split: Split,
+    num_images: int | None = None,
+    *,
+    seed: int,
+    device: torch.device,
+    progress: bool = False,
+) -> Posteriors:
+    r"""Encode the first examples of a split.
+
+    .. math:: \mathrm{scale}_d^2 = \mathrm{Var}_x(E_q[h_d]) + E_x E_q[(h_d - E_q[h_d])^2]
+
+    Args:
+        model: On the device.
+        split: Usually test.
+        num_images: N, from ``MIN_POINTS`` to ``MAX_POINTS``; by default as many of those as there are.
+        seed: Of the draws h ~ q(h|x) behind ``kl`` and ``scale``; those of batch i depend on seed + i alone.
+        device: Where the model is.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: If ``num_images`` is out of range.
+    """
+    num_images = min(len(split), MAX_POINTS) if num_images is None else num_images
+    if not MIN_POINTS <= num_images <= min(len(split), MAX_POINTS):
+        raise ValueError(
+            f"num_images={num_images}; the split has {len(split):,} images; wanted at least {MIN_POINTS}, and at most "
+            f"{MAX_POINTS:,}, which t-SNE and the projector still show fluently; change num_images"
+        )
+    batch_size = default_batch_size(split)
+    parts: list[tuple[Tensor, ...]] = []
+    for i, begin in enumerate(
+        tqdm(range(0, num_images, batch_size), desc="encode", unit="batch", disable=not progress, leave=False)
+    ):
+        x, y = split[BatchKey(torch.arange(begin, min(begin + batch_size, num_images)), epoch=0)]
+        q = model.encoder(x.to(device), y.to(device))
+        generator = torch.Generator(device).manual_seed(seed + i)
+        draws = [q.rsample(model.draw_noise(len(x), generator)) for _ in range(KL_DRAWS)]
+        kl = torch.stack([model.prior.kl(q, h).sum(1) for h in draws]).mean(0)  # (B,)
+        spread = torch.stack([(h - q.mean).square() for h in draws]).mean(0)  # (B, D)
+        parts.append((x, y, *(tensor.cpu() for tensor in (q.mean, kl, spread))))
+    x, y, means, kl, spread = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Posteriors(x, y, means, kl, (means.var(0, correction=0) + spread.mean(0)).sqrt())
+
+
+def nearest_neighbours(points: Tensor, k: int) -> Tensor:
+    """The k nearest other points of every point, nearest first, by Euclidean distance; equals go by index.
+
+    Shape:
+        points: (N, ...), every axis but the first is one vector.  Returns (N, k) indices.
+
+    Raises:
+        ValueError: If there are no k other points.
+
+    Example:
+        >>> nearest_neighbours(torch.tensor([[0.0], [1.0], [5.0]]), k=2).tolist()
+        [[1, 2], [0, 2], [1, 0]]
+    """
+    if not 1 <= k < len(points):
+        raise ValueError(f"k={k}; wanted 1 .. {len(points) - 1}, for there are {len(points)} points")
+    flat = points.flatten(1).double()  # levels are whole numbers: their distances are exact
+    squares = flat.square().sum(1)
+    distances = squares[:, None] + squares - 2 * flat @ flat.T  # (N, N), squared
+    distances.fill_diagonal_(torch.inf)
+    return distances.sort(dim=1, stable=True).indices[:, :k]
+
+
+def varied(y: Tensor, n: int) -> Tensor:
+    """The first n examples of classes that differ, then, where there are too few classes, the first others.
+
+    (N, L) labels -> (n,) indices in order.
+
+    Example:
+        >>> varied(torch.tensor([[7], [7], [2], [1], [2]]), n=3).tolist()
+        [0, 2, 3]
+        >>> varied(torch.tensor([[7], [7], [2], [1], [2]]), n=4).tolist()
+        [0, 1, 2, 3]
+    """
+    seen: dict[int, int] = {}
+    for i, label in enumerate(y[:, 0].tolist() if y.shape[1] else range(len(y))):
+        seen.setdefault(label, i)
+    first = sorted(seen.values())[:n]
+    others = [i for i in range(len(y)) if i not in first]
+    return torch.tensor(sorted([*first, *others[: n - len(first)]]))
+
+
+def agreement(neighbours: Tensor, y: Tensor) -> float:
+    """The share of all neighbours that have their point's class. neighbours: (N, k) indices, y: (N,) classes.
+
+    Example:
+        >>> agreement(torch.tensor([[1, 2], [0, 2], [1, 0]]), torch.tensor([7, 7, 3]))  # 2 of 6
+        0.3333333333333333
+    """
+    return float((y[neighbours] == y[:, None]).double().mean())
+
+
+def pca(means: Tensor) -> tuple[Tensor, Tensor]:
+    """The two directions in which the means vary most. (N, D) -> (N, 2), and their shares of the variance, (2,).
+
+    The sign of each is such that the coordinate furthest from 0 is positive.
+    """
+    centred = means.double() - means.double().mean(0)
+    left, singular, _ = torch.linalg.svd(_at_least_two(centred), full_matrices=False)
+    points = left[:, :2] * singular[:2]
+    furthest = points.gather(0, points.abs().argmax(0, keepdim=True))  # (1, 2)
+    total = singular.square().sum()
+    shares = singular[:2].square() / total if total > 0 else torch.zeros(2).double()
+    return (points * torch.where(furthest < 0, -1.0, 1.0)).float(), shares
+
+
+def tsne(means: Tensor, seed: int) -> Tensor:
+    """Points in the plane whose neighbours are those in h. (N, D) -> (N, 2); N is at most ``MAX_POINTS``.
+
+    Far distances and the sizes of clusters mean nothing here: for them see :func:`pca`.
+
+    Reference:
+        Visualizing Data using t-SNE (van der Maaten and Hinton, 2008).
+        https://www.jmlr.org/papers/v9/vandermaaten08a.html
+
+    Raises:
+        ValueError: If there are too many points.
+    """
+    if not MIN_POINTS <= len(means) <= MAX_POINTS:
+        raise ValueError(f"t-SNE of {len(means):,} points; wanted {MIN_POINTS} .. {MAX_POINTS:,}: change num_images")
+    if not means.var(0).any():  # posteriors that are all the same have no neighbours: everything is one point
+        return torch.zeros(len(means), 2)
+    from sklearn.manifold import TSNE  # here, for it takes a second to import
+    from threadpoolctl import threadpool_limits
+
+    perplexity = min(PERPLEXITY, (len(means) - 1) / 3)
+    with threadpool_limits(1):  # sums of several threads come in any order, and t-SNE magnifies the last digit
+        embedding = TSNE(init="pca", perplexity=perplexity, random_state=seed)
+        return torch.from_numpy(embedding.fit_transform(_at_least_two(means).numpy())).float()
+
+
+def _at_least_two(points: Tensor) -> Tensor:
+    """With a second coordinate, 0, where there is but one. (N, D) -> (N, max(D, 2))."""
+    return torch.nn.functional.pad(points, (0, max(0, 2 - points.shape[1])))

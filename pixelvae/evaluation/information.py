@@ -1,0 +1,202 @@
+"""What the latents of a trained model are worth: how many move with x, and how much they tell about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pixelvae.data.splits import BatchKey, Split
+from pixelvae.evaluation.bounds import default_batch_size
+from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
+from pixelvae.models.pixelvae import PixelVAE
+
+ACTIVE_VARIANCE = 0.01  # Burda et al. 2015, section 5.2
+DEAD_NATS = 0.1
+"""Latents that tell less than this about x are dead."""
+
+PAIRS = 4_000_000
+"""Pairs of draws and posteriors that are in memory together: 32 MB."""
+
+
+class MutualInformation(NamedTuple):
+    """I_q(x; h) in nats, and the most that so many examples can show: log of their number."""
+
+    nats: float
+    cap_nats: float
+    num_images: int
+
+
+class Health(NamedTuple):
+    """Whether the latents are alive.
+
+    Attributes:
+        mutual_information: Of x and h under q, in nats.
+        active: (D,) which latents move with x.
+        information: (D,) what each latent tells about x at most, in nats; (0,) if q is no diagonal normal.
+    """
+
+    mutual_information: MutualInformation
+    active: Tensor
+    information: Tensor
+
+    @property
+    def num_active(self) -> int:
+        """Number of active units."""
+        return int(self.active.sum())
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether no latent moves with x, or all together tell next to nothing about it. A large KL does not help."""
+        return self.num_active == 0 or self.mutual_information.nats < DEAD_NATS
+
+
+@torch.inference_mode()
+def posteriors(
+    model: PixelVAE,
+    split: Split,
+    *,
+    device: torch.device,
+    batch_size: int | None = None,
+    max_images: int | None = None,
+) -> list[Distribution]:
+    """q(h|x) of every example of a split, or of ``max_images`` spread over it, in order, a batch at a time."""
+    batch_size = default_batch_size(split) if batch_size is None else batch_size
+    batches: list[Distribution] = []
+    for indices in spread(len(split), max_images).split(batch_size):
+        x, y = (tensor.to(device) for tensor in split[BatchKey(indices, epoch=0)])
+        batches.append(model.encoder(x, y))
+    return batches
+
+
+def spread(num_examples: int, max_images: int | None) -> Tensor:
+    """The positions of at most ``max_images`` examples, evenly over a split and in order, for it may be sorted.
+
+    Example:
+        >>> spread(10, 5), spread(3, None), spread(2, 5)
+        (tensor([0, 2, 4, 6, 8]), tensor([0, 1, 2]), tensor([0, 1]))
+    """
+    n = num_examples if max_images is None else min(max_images, num_examples)
+    return torch.arange(n) * num_examples // max(n, 1)
+
+
+def posterior_means(model: PixelVAE, split: Split, *, batch_size: int | None = None, device: torch.device) -> Tensor:
+    """E_q[h] of every example of a split, in order. -> (N, D) on the CPU."""
+    return means_of(posteriors(model, split, batch_size=batch_size, device=device)).cpu()
+
+
+def means_of(batches: Sequence[Distribution]) -> Tensor:
+    """E_q[h] of every example. -> (N, D)."""
+    return torch.cat([q.mean for q in batches])
+
+
+def active_units(means: Tensor) -> Tensor:
+    """Which latents move with x: Var_x(E_q[h_u]) > 0.01. (N, D) posterior means -> (D,) booleans.
+
+    Reference:
+        Importance Weighted Autoencoders (Burda et al., 2015), section 5.2. https://arxiv.org/abs/1509.00519
+    """
+    return means.var(0) > ACTIVE_VARIANCE
+
+
+def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualInformation:
+    r"""What h tells about x under q, in nats: of N examples, at most log N, however much more h knows.
+
+    .. math:: I_q(x; h) = \frac1N \sum_i E_{q(h|x_i)}\Big[\log q(h|x_i) - \log \frac1N \sum_j q(h|x_j)\Big] \le \log N
+
+    One draw of h for each example; its noise can take an estimate near 0 below it. Whatever the prior, it is the part
+    of the rate that is information:
+
+    .. math:: E_x\,\mathrm{KL}(q(h|x) \,\|\, p(h)) = I_q(x; h) + \mathrm{KL}(q(h) \,\|\, p(h))
+
+    Reference:
+        ELBO surgery (Hoffman and Johnson, 2016), eq. 10-12. http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
+
+    Args:
+        batches: q(h|x) of all N examples, see :func:`posteriors`.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If there are no examples.
+
+    Example:
+        >>> far_apart = DiagonalNormal(torch.arange(8.0)[:, None] * 1000, torch.ones(8, 1))
+        >>> round(mutual_information([far_apart], seed=0).nats, 4)  # log 8: h says which of the eight it is
+        2.0794
+    """
+    if not batches:
+        raise ValueError("no posteriors; wanted those of at least one example")
+    generator = torch.Generator(batches[0].mean.device).manual_seed(seed)
+    batches = _joined(batches)
+    h = [q.rsample(standard_normal_noise(len(q.mean), q.mean.shape[1], generator).to(q.mean.dtype)) for q in batches]
+    log_qh_x = torch.cat([q.log_prob(draw) for q, draw in zip(batches, h, strict=True)])  # (N,)
+    nats = float((log_qh_x.double() - aggregate_log_prob(batches, torch.cat(h))).mean())
+    return MutualInformation(nats, math.log(len(log_qh_x)), len(log_qh_x))
+
+
+def aggregate_log_prob(batches: Sequence[Distribution], h: Tensor) -> Tensor:
+    r"""The density of the aggregate posterior, in nats, in float64. h: (M, D) -> (M,).
+
+    .. math:: \log q(h) = \log \frac1N \sum_j q(h|x_j)
+
+    Diagonal normals cost one matrix product, any other posterior a loop over the draws.
+    """
+    batches = _joined(batches)
+    num_images = sum(len(q.mean) for q in batches)
+    if isinstance(batches[0], DiagonalNormal) and len(batches) == 1:
+        rows = h.double().split(max(1, PAIRS // num_images))
+        total = torch.cat([_pairs(batches[0], part).logsumexp(1) for part in rows])
+    else:
+        total = torch.stack(
+            [torch.cat([q.log_prob(one.expand_as(q.mean)) for q in batches]).double().logsumexp(0) for one in h]
+        )
+    return total - math.log(num_images)
+
+
+def latent_information(batches: Sequence[Distribution]) -> Tensor:
+    """What each latent alone tells about x at most, in nats, whatever the prior. -> (D,), or (0,) if q is not normal.
+
+    :meth:`DiagonalNormal.information` over all examples. A prior with a KL of one group, such as FlowPrior, has no KL
+    of a dimension: this stands in its place.
+    """
+    batches = _joined(batches)
+    if not isinstance(batches[0], DiagonalNormal) or len(batches) > 1:
+        return torch.empty(0, dtype=torch.double)
+    return batches[0].information().cpu()
+
+
+def latent_health(
+    model: PixelVAE, split: Split, *, seed: int, device: torch.device, max_images: int | None = None
+) -> Health:
+    """Whether the latents are alive, on ``max_images`` spread over a split. Costs one pass of the encoder."""
+    batches = posteriors(model, split, device=device, max_images=max_images)
+    return Health(
+        mutual_information(batches, seed=seed), active_units(means_of(batches)).cpu(), latent_information(batches)
+    )
+
+
+def _joined(batches: Sequence[Distribution]) -> Sequence[Distribution]:
+    """Diagonal normals as one, in float64; others as they are."""
+    normals = [q for q in batches if isinstance(q, DiagonalNormal)]
+    if len(normals) < len(batches):
+        return batches
+    loc, scale = (torch.cat([part.double() for part in parts]) for parts in zip(*normals, strict=True))
+    return [DiagonalNormal(loc, scale)]
+
+
+def _pairs(q: DiagonalNormal, h: Tensor) -> Tensor:
+    r"""log q(h_i|x_j) in nats. h: (M, D) -> (M, N), by the square written out, so that the sum over d is a product.
+
+    .. math:: -\tfrac12 \sum_d \Big(\frac{h_d^2}{\sigma_d^2} - \frac{2 h_d \mu_d}{\sigma_d^2}\Big) + c_j
+
+    Float64 and about the mean of all μ, for the terms cancel.
+    """
+    centre = q.loc.mean(0)
+    h, q = h - centre, DiagonalNormal(q.loc - centre, q.scale)
+    precision = q.scale.square().reciprocal()  # (N, D)
+    constant = q.log_prob(torch.zeros_like(q.loc))  # (N,), c_j: all that does not depend on h
+    weights = torch.cat([-0.5 * precision, q.loc * precision], dim=1)  # (N, 2D)
+    return torch.addmm(constant, torch.cat([h.square(), h], dim=1), weights.T)

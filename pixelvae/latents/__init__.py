@@ -1,0 +1,1 @@
+"""Latents h: distributions, encoders, priors, paths."""

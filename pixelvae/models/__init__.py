@@ -1,0 +1,1 @@
+"""Models: a decoder with its likelihood and what conditions it."""

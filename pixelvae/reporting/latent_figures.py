@@ -1,0 +1,186 @@
+"""Pictures of what latents mean: clouds of points, traversals, neighbours, patches between images, draws of one h."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+from PIL import Image
+from torch import Tensor
+
+from pixelvae.reporting.figures import COLOURS, DPI, FAINT, GAP, INK, SMALL, TEXT, TITLE, Group, image_grid, render
+from pixelvae.storage import write_atomically
+
+CLOUD = (1320, 1140)  # pixels of a scatter plot without its caption, width and height
+MARGIN, LINE, LETTERS = 30, 36, 96  # pixels around everything, from line to line; letters in a line of the caption
+MAX_NAMED = 20
+"""Classes up to which each has a colour of its own in a legend, and its name in the picture."""
+
+
+def cloud(
+    points: Tensor, classes: Tensor | None, *, title: str, axis_labels: Sequence[str] = (), caption: str = ""
+) -> Figure:
+    """Points in the plane, coloured by class, with a legend and every class's name at the median of its points.
+
+    Without classes all points have one colour; beyond ``MAX_NAMED`` classes colours go by number.
+
+    Args:
+        points: Where each is.
+        classes: Of each point, or None.
+        title: Above.
+        axis_labels: Of the two axes; without, the axes have no numbers, for they mean nothing.
+        caption: Below, wrapped.
+
+    Shape:
+        points: (N, 2).  classes: (N,) integers.
+
+    Example:
+        >>> figure = cloud(torch.rand(4, 2), torch.tensor([3, 3, 5, 5]), title="t")
+        >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        ['3', '5']
+    """
+    lines = textwrap.wrap(caption, LETTERS)
+    width, below = CLOUD[0], MARGIN + LINE * len(lines)
+    height = CLOUD[1] + LINE * len(lines)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    left = MARGIN / width
+    figure.text(left, 1 - MARGIN / height, title, fontsize=TITLE, fontweight="bold", color=INK, va="top")
+    figure.text(left, MARGIN / height, "\n".join(lines), fontsize=SMALL, color=FAINT, va="bottom", linespacing=1.35)
+    first, last = (130, 150) if classes is not None else (130, 40)  # room for the axis and for the legend
+    box = (first / width, (below + 110) / height, 1 - (first + last) / width, (height - below - 220) / height)
+    axes = figure.add_axes(box)
+    _scatter(axes, points, classes)
+    axes.set_aspect("equal", adjustable="datalim")  # both axes have one unit: distances are seen as they are
+    axes.tick_params(labelsize=SMALL, colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axis_labels:
+        axes.set_xlabel(axis_labels[0], fontsize=TEXT, color=INK)
+        axes.set_ylabel(axis_labels[1], fontsize=TEXT, color=INK)
+    else:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def save_cloud(figure: Figure, path: Path) -> None:
+    """Write a PNG of 256 colours, a third of the size: soft edges of thousands of points are all that it blends."""
+    buffer = io.BytesIO()
+    few = Image.fromarray(render(figure)).quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(buffer, format="png", optimize=True, dpi=(DPI, DPI))
+    write_atomically(path, buffer.getvalue())
+
+
+def traversals(
+    x: Tensor, dims: Sequence[int], variances: Sequence[float], *, levels: int, width: float, title: str, caption: str
+) -> Figure:
+    """A row for each dimension, labelled with the variance of its posterior means; a column for each step.
+
+    Shape:
+        x: (M, S, C, H, W), from −width to +width standard deviations; the middle column is the image's own h.
+    """
+    steps = x.shape[1]
+    offsets = [width * (2 * i / (steps - 1) - 1) for i in range(steps)]
+    return image_grid(
+        list(x),
+        levels=levels,
+        title=title,
+        caption=caption,
+        row_heading="latent: variance of its posterior means",
+        row_labels=[f"h{d}: {variance:.2f}" for d, variance in zip(dims, variances, strict=True)],
+        column_labels=["mean" if i == steps // 2 else f"{o:+.1f} σ".replace("-", "−") for i, o in enumerate(offsets)],
+    )
+
+
+def neighbours(
+    x: Tensor, in_h: Tensor, in_pixels: Tensor, *, levels: int, title: str, caption: str, labels: Sequence[str] = ()
+) -> Figure:
+    """A row for each image: itself, its nearest others in h, and its nearest others in pixels.
+
+    Shape:
+        x: (B, C, H, W).  in_h, in_pixels: (B, k, C, H, W), nearest first.
+    """
+    rows = [torch.cat([x[b : b + 1], in_h[b], in_pixels[b]]) for b in range(len(x))]
+    k = in_h.shape[1]
+    groups = [Group("image", 1), Group("nearest in h", k), Group("nearest in pixels", k)]
+    return image_grid(rows, levels=levels, title=title, caption=caption, row_labels=labels, groups=groups)
+
+
+def patch(x: Tensor, corners: Tensor, *, levels: int, title: str, caption: str) -> Figure:
+    """A grid of images decoded between four; the four themselves, in frames, stand in its corners.
+
+    Shape:
+        x: (R, S, C, H, W), of which the corners are left out.  corners: (4, C, H, W), in reading order.
+    """
+    x = x.clone()
+    rows, columns = x.shape[:2]
+    x[[0, 0, -1, -1], [0, -1, 0, -1]] = corners.to(x)
+    figure = image_grid(list(x), levels=levels, title=title, caption=caption)
+    axes = figure.axes[0]
+    seen = np.asarray(axes.images[0].get_array()).shape  # pixels of the whole grid, enlarged by a whole number
+    tall, wide = (seen[0] - GAP * (rows - 1)) / rows, (seen[1] - GAP * (columns - 1)) / columns
+    for top in (0, seen[0] - tall):
+        for left in (0, seen[1] - wide):
+            frame = Rectangle((left - 0.5, top - 0.5), wide, tall, clip_on=False)
+            frame.set(fill=False, edgecolor=COLOURS[1], linewidth=3.0, gid="original")
+            axes.add_patch(frame)
+    return figure
+
+
+def decompressions(
+    x: Tensor, draws: Tensor, mean: Tensor, *, levels: int, title: str, caption: str, labels: Sequence[str] = ()
+) -> Figure:
+    """A row for each image: the original, draws from its one h, and the mean of many draws in shades of grey.
+
+    Shape:
+        x: (B, C, H, W).  draws: (D, B, C, H, W).  mean: (B, C, H, W) real numbers from 0 to K − 1.
+    """
+    shades = [shade(part, levels) for part in (x, draws, mean)]
+    rows = [torch.cat([shades[0][b : b + 1], shades[1][:, b], shades[2][b : b + 1]]) for b in range(len(x))]
+    groups = [Group("original", 1), Group("draws from p(x | h), h the same", len(draws)), Group("mean", 1)]
+    return image_grid(rows, levels=256, title=title, caption=caption, row_labels=labels, groups=groups)
+
+
+def shade(x: Tensor, levels: int) -> Tensor:
+    """Levels, or numbers between them, as 256 levels that have the same colours.
+
+    Example:
+        >>> shade(torch.tensor([0, 0.5, 1]), levels=2)
+        tensor([  0, 128, 255])
+    """
+    return (x.cpu().double() * (255 / (levels - 1))).round().long()
+
+
+def _scatter(axes: Axes, points: Tensor, classes: Tensor | None) -> None:
+    """All points in the order of the data, so that no class lies on top; names and legend of the classes."""
+    x, y = points.T.tolist()
+    scatter = partial(axes.scatter, s=7, linewidths=0)
+    names = [] if classes is None else classes.unique().tolist()
+    if classes is None:
+        scatter(x, y, color=COLOURS[0])
+        return
+    if len(names) > MAX_NAMED:
+        bar = axes.figure.colorbar(scatter(x, y, c=classes.tolist(), cmap="turbo"), ax=axes, fraction=0.03, pad=0.02)
+        bar.set_label("class", fontsize=TEXT, color=INK)
+        bar.ax.tick_params(labelsize=SMALL, colors=INK)
+        return
+    palette = matplotlib.colormaps["tab10" if len(names) <= 10 else "tab20"]
+    colours = {name: palette(i) for i, name in enumerate(names)}
+    scatter(x, y, c=[colours[name] for name in classes.tolist()])
+    outline: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
+    for name, colour in colours.items():
+        scatter([], [], color=colour, s=30, label=str(name))
+        across, up = points[classes == name].median(0).values.tolist()
+        text = axes.text(across, up, str(name), fontsize=TITLE, fontweight="bold", color=INK, ha="center", va="center")
+        text.set_path_effects(outline)
+    style = {"frameon": False, "fontsize": TEXT, "title_fontsize": TEXT, "handletextpad": 0.1, "borderaxespad": 0.2}
+    axes.legend(title="class", loc="upper left", bbox_to_anchor=(1.0, 1.0), **style)

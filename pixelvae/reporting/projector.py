@@ -1,0 +1,88 @@
+"""A look at the latents in TensorBoard: points with their images for its projector, and pictures."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from pixelvae.evaluation.embedding import MAX_POINTS, Posteriors
+from pixelvae.reporting.figures import render
+
+TAG = "latents"
+"""Before the name of every picture; and the name of the points in the projector."""
+
+
+def write_latents(folder: Path, points: Posteriors, figures: Mapping[str, Figure], *, levels: int, step: int) -> Path:
+    """Enter posterior means and pictures into a run. An earlier look at the same step is replaced in the projector.
+
+    The projector gets ``STEP/latents/tensors.tsv`` (the means), ``metadata.tsv`` (number in the split, class where
+    there is one, KL in nats) and ``sprite.png`` (the images), all named by ``projector_config.pbtxt``.
+
+    Args:
+        folder: The run's folder.
+        points: At most ``MAX_POINTS`` images, grey or RGB.
+        figures: By name; each becomes the image ``latents/NAME``.
+        levels: K, the number of levels of the images.
+        step: Of the weights that are looked at.
+
+    Returns:
+        The folder of the projector's files.
+
+    Raises:
+        ValueError: If there are too many points, or they are no images.
+    """
+    if len(points.means) > MAX_POINTS:
+        raise ValueError(
+            f"{len(points.means):,} points; wanted at most {MAX_POINTS:,}, which the projector still turns fluently: "
+            "lower num_images"
+        )
+    if points.x.ndim != 4 or points.x.shape[1] not in (1, 3):
+        raise ValueError(f"x of shape {tuple(points.x.shape)}; wanted (N, C, H, W) images, C = 1 (grey) or 3 (RGB)")
+    embedding = folder / f"{step:05}" / TAG  # where add_embedding writes
+    if embedding.is_dir():
+        shutil.rmtree(embedding)
+    header, rows = metadata(points)
+    with SummaryWriter(folder) as writer:
+        for name, figure in figures.items():
+            writer.add_image(f"{TAG}/{name}", render(figure), step, dataformats="HWC")
+        writer.add_embedding(
+            points.means,
+            metadata=rows,
+            metadata_header=header,
+            label_img=sprites(points.x, levels),
+            global_step=step,
+            tag=TAG,
+        )
+    return embedding
+
+
+def metadata(points: Posteriors) -> tuple[list[str], list[list[str]]]:
+    """The header and, for each point, its number, its labels and its KL. Never one column: that could have no header.
+
+    Example:
+        >>> import torch
+        >>> zeros = torch.zeros(2, 1)
+        >>> metadata(Posteriors(zeros, torch.tensor([[7], [2]]), zeros, torch.tensor([10.5, 9.0]), zeros[0]))
+        (['image', 'class', 'KL in nats'], [['0', '7', '10.50'], ['1', '2', '9.00']])
+    """
+    kinds = points.y.shape[1]
+    classes = ["class"] if kinds == 1 else [f"class {i + 1}" for i in range(kinds)]
+    rows = [
+        [str(i), *map(str, labels), f"{kl:.2f}"]
+        for i, (labels, kl) in enumerate(zip(points.y.tolist(), points.kl.tolist(), strict=True))
+    ]
+    return ["image", *classes, "KL in nats"], rows
+
+
+def sprites(x: Tensor, levels: int) -> Tensor:
+    """Levels as shades in [0, 1], on squares, which TensorBoard's sprite wants. (N, C, H, W) -> (N, C, L, L)."""
+    height, width = x.shape[2:]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    return F.pad(x.cpu().float() / (levels - 1), (left, side - width - left, top, side - height - top))

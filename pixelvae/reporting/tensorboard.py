@@ -1,0 +1,279 @@
+"""What a run shows in TensorBoard, which only this file knows: curves, latents, pictures, sounds, options, metrics."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from pixelvae.checkpoint import flatten, load_progress
+from pixelvae.data import ABSENT, AudioDataSet, BatchKey, DataSet
+from pixelvae.evaluation.bounds import Bounds, bits_per_dim
+from pixelvae.evaluation.information import Health
+from pixelvae.generation import decode, generators
+from pixelvae.latents.paths import spherical_path
+from pixelvae.models.base import GenerativeModel
+from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.reporting.figures import Group, class_names, image_grid, interpolations, reconstructions, render
+from pixelvae.reporting.sounds import sound_grid, waves
+from pixelvae.training.loop import Observer
+from pixelvae.training.trainer import StepRecord
+
+USED_NATS = 0.01
+"""A latent is counted as used if its KL is above this. (The active units of evaluation go by their variance.)"""
+
+NUM_SOUNDS = 4
+"""Sounds that are drawn at each validation, where the data are sounds; and that are reconstructed."""
+
+NUM_PATHS = 2
+"""Interpolations in a picture: from the first images to the next."""
+
+
+class _Drawing(NamedTuple):
+    """What one picture asks of the decoder. h: (B, D) or None, y: (B, L), one generator for each image."""
+
+    h: Tensor | None
+    y: Tensor
+    sources: list[torch.Generator]
+
+
+class TensorBoardObserver(Observer):
+    """Writes a run's curves, pictures and configuration into its folder, for ``tensorboard --logdir``.
+
+    The pictures are of the same validation images, latents and random numbers every time, so that what changes
+    between them is the model. All pictures of one validation are drawn in a single walk. Of sounds there are
+    waveforms, spectrograms, and the sounds themselves.
+
+    Args:
+        folder: The run's folder.
+        data: The pictures are of its validation images.
+        config: The resolved configuration, shown as text and among the hyperparameters.
+        resume: Whether the run goes on from ``folder/last``: what was written of later steps is taken back.
+        scalars_every: Steps between the points of the training curves.
+        pictures_every: Validations between pictures, 0 for none.
+        num_images: Images that are reconstructed.
+        num_draws: Reconstructions of each.
+        num_steps: Points of an interpolation.
+        seed: Of the pictures' random numbers.
+
+    Raises:
+        ValueError: If an option is out of range.
+        CheckpointError: If there is nothing to resume.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        data: DataSet,
+        config: dict[str, Any],
+        *,
+        resume: bool = False,
+        scalars_every: int = 20,
+        pictures_every: int = 1,
+        num_images: int = 8,
+        num_draws: int = 2,
+        num_steps: int = 8,
+        seed: int = 0,
+    ) -> None:
+        if scalars_every < 1 or pictures_every < 0 or num_draws < 1 or num_steps < 2:
+            raise ValueError(
+                f"scalars_every={scalars_every}, pictures_every={pictures_every}, num_draws={num_draws}, "
+                f"num_steps={num_steps}; wanted at least 1, 0, 1 and 2"
+            )
+        if not 2 * NUM_PATHS <= num_images <= len(data.validation):
+            raise ValueError(f"num_images={num_images}; wanted {2 * NUM_PATHS} .. {len(data.validation)}")
+        self.folder, self.config, self.seed = folder, config, seed
+        self.scalars_every, self.pictures_every = scalars_every, pictures_every
+        self.num_draws, self.num_steps = num_draws, num_steps
+        self.x, self.y = data.validation[BatchKey(torch.arange(num_images), epoch=0)]
+        self.num_classes = data.spec.num_classes
+        self.rate = data.rate if isinstance(data, AudioDataSet) else None  # samples per second of a sound
+        self.validations = 0
+        self.step = load_progress(folder / "last").step if resume else 0
+        self.writer = SummaryWriter(folder, purge_step=self.step + 1 if resume else None)
+        self.writer.add_text("config", textwrap.indent(yaml.safe_dump(config, sort_keys=False), "    "), self.step)
+
+    def on_step(self, record: StepRecord) -> None:
+        """A point of every training curve, at every ``scalars_every`` steps."""
+        self.step = record.step
+        if record.step % self.scalars_every:
+            return
+        kl = float(record.kl_groups.sum())
+        self._scalars(
+            "train",
+            elbo_nats=record.log_px - kl,
+            log_px_nats=record.log_px,
+            kl_nats=kl,
+            beta=record.beta,
+            learning_rate=record.learning_rate,
+            grad_norm=record.grad_norm,
+            images_per_second=record.images_per_second,
+        )
+
+    def on_health(self, step: int, health: Health) -> None:
+        """Mutual information of x and h beside its cap, active units, and what each latent tells at most."""
+        self.step = step
+        nats, cap_nats, _ = health.mutual_information
+        self._scalars(
+            "validation",
+            mutual_information_nats=nats,
+            mutual_information_cap_nats=cap_nats,
+            active_units=health.num_active,
+        )
+        if len(health.information):
+            self.writer.add_histogram("validation/information_per_latent_nats", health.information, step)
+
+    @torch.inference_mode()
+    def on_validation(self, step: int, model: GenerativeModel, bounds: Bounds) -> None:
+        """The validation bound, the KL of every latent, and pictures."""
+        self.step = step
+        self._scalars(
+            "validation",
+            elbo_nats=bounds.elbo,
+            log_px_nats=bounds.log_px,
+            kl_nats=bounds.kl,
+            bits_per_dim=bits_per_dim(bounds.elbo, bounds.num_dims),
+        )
+        if 0 < len(bounds.kl_groups) == model.latent_dim:  # not where the prior's KL is a single number
+            self._scalars("validation", latents_above_hundredth_nat=int((bounds.kl_groups > USED_NATS).sum()))
+            self.writer.add_histogram("validation/kl_per_latent_nats", bounds.kl_groups, step)
+        if self.pictures_every and self.validations % self.pictures_every == 0:
+            figures = self.pictures(model) if self.rate is None else self.sounds(model, self.rate)
+            for name, figure in figures.items():
+                self.writer.add_image(name, render(figure), step, dataformats="HWC")
+        self.validations += 1
+        self.writer.flush()
+
+    def finish(self, metrics: Mapping[str, Any]) -> None:
+        """Close, and enter the run with its final metrics into the table of hyperparameters."""
+        self.close()
+        write_metrics(self.folder, self.config, metrics, self.step)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.writer.close()
+
+    def pictures(self, model: GenerativeModel) -> dict[str, Figure]:
+        """Samples and, of a PixelVAE, reconstructions and interpolations, all drawn in one walk."""
+        x, y = (tensor.to(next(model.parameters()).device) for tensor in (self.x, self.y))
+        columns = min(self.num_classes[0], 10) if model.spec.num_classes else 10
+        drawings = [self._samples(model, columns, x.device)]
+        if isinstance(model, PixelVAE):
+            drawings += [self._reconstructions(model, x, y), self._interpolations(model, x, y)]
+        return self._figures(model, columns, _draw(model, drawings))
+
+    def sounds(self, model: GenerativeModel, rate: int) -> dict[str, Figure]:
+        """Samples and, of a PixelVAE, reconstructions, for the audio tab and as pictures, all drawn in one walk."""
+        x, y = (tensor[:NUM_SOUNDS].to(next(model.parameters()).device) for tensor in (self.x, self.y))
+        drawings = [self._samples(model, NUM_SOUNDS // 2, x.device)]
+        if isinstance(model, PixelVAE):
+            drawings.append(self._reconstructions(model, x, y))
+        drawn = _draw(model, drawings)
+        rows = {"samples": [waves(drawn[0], model.spec.levels)]}
+        if isinstance(model, PixelVAE):
+            draws = drawn[1].unflatten(0, (self.num_draws, -1)).where(x != ABSENT, ABSENT)
+            rows["reconstructions"] = [waves(part, model.spec.levels) for part in (x, *draws)]
+        for name, sounds in rows.items():
+            for i, row in enumerate(sounds):
+                for j, wave in enumerate(row):
+                    self.writer.add_audio(f"{name}/{j}/{i}", wave[None], self.step, rate)
+        titles = {"samples": "Samples", "reconstructions": "Validation sounds, and below each its reconstructions"}
+        return {name: sound_grid(sounds, rate=rate, title=titles[name]) for name, sounds in rows.items()}
+
+    def _samples(self, model: GenerativeModel, columns: int, device: torch.device) -> _Drawing:
+        """Two rows from the prior; with labels, each column is a class."""
+        sources = generators(self.seed, 2 * columns, device)
+        column = torch.arange(2 * columns, device=device) % columns
+        y = (
+            torch.stack([column % k for k in self.num_classes], 1)
+            if self.num_classes
+            else column.new_empty(len(column), 0)
+        )
+        if not isinstance(model, PixelVAE):
+            return _Drawing(None, y, sources)
+        return _Drawing(torch.cat([model.prior.sample(1, generator=g) for g in sources]), y, sources)
+
+    def _reconstructions(self, model: PixelVAE, x: Tensor, y: Tensor) -> _Drawing:
+        """Several draws from the mean latents of every image."""
+        h = model.encoder(x, y).mean.repeat(self.num_draws, 1)
+        return _Drawing(h, y.repeat(self.num_draws, 1), generators(self.seed, len(h), x.device))
+
+    def _interpolations(self, model: PixelVAE, x: Tensor, y: Tensor) -> _Drawing:
+        """From each of the first images to one of the next; the label switches half-way."""
+        start, end = model.encoder(x, y).mean[: 2 * NUM_PATHS].chunk(2)
+        left, right = y[: 2 * NUM_PATHS].chunk(2)
+        path = spherical_path(start, end, self.num_steps)  # (S, 2, D)
+        is_left = torch.arange(self.num_steps, device=x.device) < -(-self.num_steps // 2)
+        labels = torch.where(is_left[:, None, None], left, right)  # (S, 2, L)
+        sources = [g for _ in range(self.num_steps) for g in generators(self.seed, NUM_PATHS, x.device)]
+        return _Drawing(path.flatten(0, 1), labels.flatten(0, 1), sources)
+
+    def _figures(self, model: GenerativeModel, columns: int, drawn: tuple[Tensor, ...]) -> dict[str, Figure]:
+        levels, given = model.spec.levels, bool(model.spec.num_classes)
+        figures = {
+            "samples": image_grid(
+                drawn[0].split(columns),
+                levels=levels,
+                title="Samples",
+                column_labels=[str(i) for i in range(columns)] if given else (),
+                groups=[Group("class", columns)] if given else (),
+            )
+        }
+        if isinstance(model, PixelVAE):
+            figures["reconstructions"] = reconstructions(
+                self.x,
+                drawn[1].unflatten(0, (self.num_draws, -1)),
+                levels=levels,
+                title="Reconstructions of validation images",
+                labels=class_names(self.y),
+            )
+            start, end = self.x[: 2 * NUM_PATHS].chunk(2)
+            figures["interpolations"] = interpolations(
+                start,
+                drawn[2].unflatten(0, (self.num_steps, -1)),
+                end,
+                levels=levels,
+                title="Interpolations between validation images",
+                headings=("with the left image's label", "with the right image's label")
+                if given
+                else ("from h on the left to h on the right",),
+            )
+        return figures
+
+    def _scalars(self, group: str, **values: float) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(f"{group}/{name}", value, self.step)
+
+
+def _draw(model: GenerativeModel, drawings: list[_Drawing]) -> tuple[Tensor, ...]:
+    """All drawings in one walk."""
+    latents = [drawing.h for drawing in drawings if drawing.h is not None]
+    drawn = decode(
+        model,
+        torch.cat(latents) if latents else None,
+        torch.cat([drawing.y for drawing in drawings]),
+        [source for drawing in drawings for source in drawing.sources],
+    )
+    return drawn.split([len(drawing.y) for drawing in drawings])
+
+
+def write_metrics(folder: Path, config: Mapping[str, Any], metrics: Mapping[str, Any], step: int) -> None:
+    """Enter a run into TensorBoard's table of hyperparameters.
+
+    Args:
+        folder: The run's folder.
+        config: The resolved configuration; every option becomes a column.
+        metrics: The final metrics, of the test split unless ``split`` says otherwise; what is no number is left out.
+        step: Of the weights that were measured.
+    """
+    split = metrics.get("split", "test")
+    numbers = {f"{split}/{name}": value for name, value in metrics.items() if type(value) in (int, float)}
+    with SummaryWriter(folder) as writer:
+        writer.add_hparams(flatten(config), numbers, run_name=".", global_step=step)

@@ -1,0 +1,1 @@
+"""Training: options, objective, one step, the loop."""

@@ -1,0 +1,250 @@
+"""fit(): the loop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from pixelvae.checkpoint import Progress, load_training, save_model, save_training
+from pixelvae.data.splits import Batches, DataSet
+from pixelvae.distributed import World, resolve_precision
+from pixelvae.evaluation.bounds import Bounds, evaluate_bound
+from pixelvae.evaluation.information import Health, latent_health
+from pixelvae.models.base import GenerativeModel
+from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.training.objective import Objective
+from pixelvae.training.trainer import StepRecord, Trainer, Training, TrainingDivergedError
+
+HEALTH_IMAGES = 1000
+"""Most validation images on which the latents are looked at: seconds, and a mutual information of up to 6.9 nats."""
+
+
+class Observer:
+    """What wants to see a run. Every method may be left out."""
+
+    def on_step(self, record: StepRecord) -> None:
+        """After every update."""
+
+    def on_health(self, step: int, health: Health) -> None:
+        """After a validation of averaged weights that have latents, just before ``on_validation``."""
+
+    def on_validation(self, step: int, model: GenerativeModel, bounds: Bounds) -> None:
+        """After a validation of the averaged weights."""
+
+
+class Fitted(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        model: The averaged weights, in evaluation mode.
+        progress: Step, images seen and seconds, those before a resumption included.
+        interrupted: Whether a signal ended it before its last step; ``last`` is saved all the same.
+    """
+
+    model: GenerativeModel
+    progress: Progress
+    interrupted: bool
+
+
+@contextmanager
+def deferred_signals() -> Iterator[list[int]]:
+    """Collect Ctrl-C and SIGTERM instead of dying of them, so that a step ends and is saved; a second one kills."""
+    received: list[int] = []
+
+    def receive(number: int, _frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    try:
+        previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are somebody else's
+        previous = {}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def fit(
+    model: GenerativeModel,
+    data: DataSet,
+    training: Training,
+    objective: Objective,
+    *,
+    out: Path,
+    config: dict[str, Any],
+    seed: int,
+    world: World,
+    resume: bool = False,
+    observer: Observer | None = None,
+    progress: bool = True,
+) -> Fitted:
+    """Train, validate on a schedule, and keep the best and the last checkpoint in ``out``.
+
+    Args:
+        model: Changed in place: ends with the raw weights; the averaged ones are returned and saved.
+        data: Trains on ``train``, chooses the best weights on ``validation``, never touches ``test``.
+        training: How.
+        objective: What is maximised.
+        out: The run's folder: ``out/best`` and ``out/last`` are checkpoints.
+        config: The resolved configuration that is saved with them.
+        seed: Of order and noise; with the same seed on the same machine the run is the same, bit for bit.
+        world: This process among its peers.
+        resume: Go on from ``out/last``, exactly.
+        observer: Is told of every step and validation, on rank 0.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        TrainingDivergedError: If the loss is not finite; says the step, the last good checkpoint and what to try.
+        CheckpointError: If there is nothing to resume.
+    """
+    trainer = Trainer(model, training, objective, world, seed)
+    if resume:
+        trainer.load_state_dict(load_training(out / "last", world.device))
+    _Run(trainer, data, out, config, (observer or Observer()) if world.is_main else Observer()).go(progress)
+    return Fitted(trainer.averaged_model, trainer.progress, trainer.step < training.steps)
+
+
+class _Run:
+    """A trainer, its data, and the folder that its checkpoints go to."""
+
+    def __init__(self, trainer: Trainer, data: DataSet, out: Path, config: dict[str, Any], observer: Observer) -> None:
+        self.trainer, self.data, self.out, self.config, self.observer = trainer, data, out, config, observer
+        self.say: Callable[[str], object] = lambda _: None
+
+    def loader(self) -> DataLoader:
+        """The batches from the trainer's step on."""
+        trainer, world = self.trainer, self.trainer.world
+        sampler = Batches(
+            len(self.data.train),
+            trainer.training.batch_size,
+            seed=trainer.seed,
+            start=trainer.step,
+            rank=world.rank,
+            world_size=world.size,
+        )
+        return DataLoader(self.data.train, sampler=sampler, batch_size=None, num_workers=trainer.training.num_workers)
+
+    def go(self, progress: bool) -> None:
+        """Update until the last step or a signal."""
+        trainer, world, last = self.trainer, self.trainer.world, self.trainer.training.steps
+        show = progress and world.is_main
+        with tqdm(
+            total=last, initial=trainer.step, unit="step", disable=not show, dynamic_ncols=True, mininterval=0.5
+        ) as bar:
+            if show:
+                self.say = bar.write
+                self.say(self.announcement())
+            with deferred_signals() as signals:
+                batches, stop, since = iter(self.loader()), False, time.perf_counter()
+                while trainer.step < last and not stop:
+                    record = self.update(*next(batches), since=since)
+                    self.observer.on_step(record)
+                    stop = world.any(bool(signals))
+                    bar.update()
+                    bar.set_postfix_str(_postfix(record), refresh=False)
+                    self.keep(final=stop or trainer.step == last)
+                    since = time.perf_counter()
+
+    def update(self, x: Tensor, y: Tensor, *, since: float) -> StepRecord:
+        """One update; a divergence is told with what to do about it."""
+        try:
+            return self.trainer.update(x, y, since=since)
+        except TrainingDivergedError as error:
+            last = self.out / "last"
+            where = f"the last good checkpoint is {last}" if last.is_dir() else "there is no checkpoint yet"
+            raise TrainingDivergedError(
+                f"step {self.trainer.step}: {error}; {where}. Try a lower train.learning_rate, a smaller "
+                "train.clip_norm, more train.lr_warmup_steps, or train.precision: float32"
+            ) from error
+
+    def keep(self, *, final: bool) -> None:
+        """Validate and save where it is time to."""
+        step, training = self.trainer.step, self.trainer.training
+        if step == training.steps or step % training.validate_every == 0:
+            self.validate()
+        if final or step % training.checkpoint_every == 0:
+            self.save(self.out / "last")
+            if self.trainer.world.is_main:
+                save_training(self.out / "last", self.trainer.state_dict())
+            self.trainer.world.barrier()
+
+    def validate(self) -> None:
+        """The bound of the averaged weights on the validation split; the best so far that holds the rate is saved."""
+        trainer = self.trainer
+        model = trainer.averaged_model
+        bounds = evaluate_bound(
+            model,
+            self.data.validation,
+            seed=trainer.seed,
+            world=trainer.world,
+            max_images=trainer.training.validation_images,
+        )
+        held = trainer.objective.is_held(bounds.kl)
+        if held and bounds.elbo > trainer.best_elbo:
+            trainer.best_elbo = bounds.elbo
+            self.save(self.out / "best")
+        elif not held and trainer.best_elbo == -math.inf:
+            self.save(self.out / "best")  # there is always one, if not yet at the rate that was asked for
+        if isinstance(model, PixelVAE) and trainer.world.is_main:
+            health = latent_health(
+                model, self.data.validation, seed=trainer.seed, device=trainer.world.device, max_images=HEALTH_IMAGES
+            )
+            self.observer.on_health(trainer.step, health)
+            if health.is_dead and trainer.step > trainer.objective.warmup_steps:
+                self.say(_warning(trainer.step, health, bounds.kl, trainer.objective))
+        self.observer.on_validation(trainer.step, model, bounds)
+
+    def save(self, folder: Path) -> None:
+        """The averaged weights, as a checkpoint."""
+        if self.trainer.world.is_main:
+            save_model(folder, self.trainer.averaged_model, self.config, self.trainer.progress)
+
+    def announcement(self) -> str:
+        """What is about to run, and how."""
+        trainer, training = self.trainer, self.trainer.training
+        parameters = sum(p.numel() for p in trainer.model.parameters())
+        precision = resolve_precision(training.precision, trainer.world.device)
+        compiled = "torch.compile (its first step takes up to a minute)" if training.compiles() else "eager"
+        return (
+            f"{type(trainer.model).__name__}, {parameters:,} parameters, {len(self.data.train):,} training images, "
+            f"{trainer.world.size} x {trainer.world.device}, {precision}, {compiled}; checkpoints in {self.out}"
+        )
+
+
+def _postfix(record: StepRecord) -> str:
+    kl = float(record.kl_groups.sum())
+    return (
+        f"ELBO {record.log_px - kl:.2f} nats, log p(x|h) {record.log_px:.2f}, KL {kl:.2f}, "
+        f"{record.images_per_second:.0f} images/s"
+    )
+
+
+def _warning(step: int, health: Health, kl: float, objective: Objective) -> str:
+    """That the latents are dead, by which numbers, and what to try."""
+    nats, cap_nats, _ = health.mutual_information
+    if objective.rate is None:
+        why = "The decoder does without them"
+        advice = "objective.rate (nats to hold), objective.free_bits or a longer objective.warmup_steps"
+    elif kl < objective.rate / 2:
+        why = f"objective.rate={objective.rate:g} has not woken them yet, for which its β has to fall below 0"
+        advice = "more train.steps"
+    else:
+        why = f"objective.rate={objective.rate:g} holds the KL, but q(h|x) is nearly the same for every x"
+        advice = "another objective.rate, or objective.warmup_steps or free_bits in its place"
+    return (
+        f"Warning: at step {step:,} the latents are dead: {health.num_active} of {len(health.active)} are active, "
+        f"mutual information {nats:.3f} nats (at most {cap_nats:.1f} could show), KL {kl:.2f} nats. {why}. "
+        f"Try {advice}, or a decoder that sees less (decoder.receptive_field, fewer decoder.num_layers)"
+    )
