@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
@@ -11,11 +12,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pixelvae.data.spec import ABSENT
-from pixelvae.decoders.base import AutoregressiveDecoder, SamplingStepper, Stepper, StepperKind
+from pixelvae.decoders.base import AutoregressiveDecoder, Stepper, StepperKind
 from pixelvae.latents.paths import spherical_path
-from pixelvae.likelihoods import Categorical, Likelihood
+from pixelvae.likelihoods import Likelihood
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.sampling import engine
+from pixelvae.sampling.engine import Walked
 
 Site = tuple[Any, ...]  # of int; Any lets the type checker see an index in it
 Choose = Callable[[Site, int, Tensor], Tensor]
@@ -63,14 +66,15 @@ def walk(
     return x.permute(1, 2, 0).reshape(batch_size, *spec.shape)
 
 
-def generators(seed: int, n: int, device: torch.device | str = "cpu") -> list[torch.Generator]:
-    """One generator per sample: sample i draws from seed + i alone, whatever the batch."""
-    return [torch.Generator(device).manual_seed(seed + i) for i in range(n)]
+def generators(seed: int, n: int) -> list[torch.Generator]:
+    """One generator per sample: sample i draws from seed + i alone, whatever the batch and the device."""
+    return [torch.Generator().manual_seed(seed + i) for i in range(n)]
 
 
 def uniforms(model: GenerativeModel, sources: Sequence[torch.Generator]) -> Tensor:
-    """The uniform numbers that decide a whole walk, (B, C, *S): one row from each generator."""
-    return torch.stack([torch.rand(model.spec.shape, generator=g, device=g.device) for g in sources])
+    """The uniform numbers that decide a whole walk, (B, C, *S): one row from each generator, on the model's device."""
+    drawn = [torch.rand(model.spec.shape, generator=g) for g in sources]
+    return torch.stack(drawn).to(next(model.parameters()).device)
 
 
 def draw(pmf: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
@@ -81,12 +85,62 @@ def draw(pmf: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         u: (B,) uniform in [0, 1).
         temperature: Draws from pmf^(1/temperature), normalised; 0 takes the most probable level.
     """
-    if temperature == 0:
+    if temperature < 1e-30:  # less than that no float can tell from 0
         return pmf.argmax(1)
     if temperature != 1:
-        pmf = (pmf.log() / temperature).softmax(1)
+        pmf = ((pmf / pmf.amax(1, keepdim=True)).log() / temperature).softmax(1)
     cumulative = pmf.cumsum(1)[:, :-1]  # the last level takes what rounding leaves
     return (u.to(pmf.dtype)[:, None] >= cumulative).sum(1)
+
+
+@torch.inference_mode()
+def fill(
+    decoder: AutoregressiveDecoder,
+    likelihood: Likelihood,
+    context: Tensor | None,
+    u: Tensor,
+    *,
+    x: Tensor | None = None,
+    known: Tensor | None = None,
+    temperature: float = 1.0,
+    stepper: StepperKind = "auto",
+    progress: bool = False,
+) -> Walked:
+    """One walk in which every value is x where ``known``, and else decided by u: sampling, completion and scoring.
+
+    In one call of the compiled engine where the decoder has a plan and the likelihood is the engine's own, else by
+    :func:`walk`.
+
+    Args:
+        decoder: Gives the params of every site.
+        likelihood: Turns them into probabilities of the levels.
+        context: (B, D), (B, D, *S) or None.
+        u: (B, C, *S) uniform numbers in [0, 1).
+        x: (B, C, *S) integer levels, needed where ``known``.
+        known: (B, C, *S), true where x is kept; nowhere by default.
+        temperature: Divides the log probabilities of what is drawn; 0 takes the most probable level.
+        stepper: See :meth:`AutoregressiveDecoder.stepper`.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The levels, and log p of each in nats at temperature 1, both (B, C, *S).
+    """
+    prepared = decoder.choose(stepper)
+    if prepared is not None and likelihood.native is not None and prepared.runs_in_engine(stepper):
+        context = decoder.plan_context(context, len(u))
+        given = {"x": x, "known": known, "temperature": temperature, "progress": progress}
+        return engine.run(prepared.packed, likelihood.native, context, u, **given)
+    log_p = torch.zeros_like(u)
+
+    def choose(site: Site, channel: int, pmf: Tensor) -> Tensor:
+        here = (slice(None), channel, *site)
+        value = draw(pmf, u[here], temperature)
+        if known is not None and x is not None:
+            value = torch.where(known[here], x[here], value)
+        log_p[here] = pmf.gather(1, value[:, None])[:, 0].log()
+        return value
+
+    return Walked(walk(decoder, likelihood, context, len(u), choose, stepper=stepper, progress=progress), log_p)
 
 
 def decode(
@@ -100,29 +154,13 @@ def decode(
     progress: bool = False,
 ) -> Tensor:
     """x ~ p(x | h, y), one draw for each generator. h: (B, D) or None, y: (B, L) or None -> (B, C, *S)."""
-    if temperature < 0:
+    if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature={temperature}; wanted 0 (most probable) or more")
     u = uniforms(model, sources)
     with torch.inference_mode():
         context = model.context(h, y)
-    conditionals = model.decoder.stepper(context, len(sources), stepper)
-    if isinstance(conditionals, SamplingStepper) and isinstance(model.likelihood, Categorical):
-        return sample_rows(conditionals, u, temperature, progress=progress)
-
-    in_order = iter(u.flatten(2).permute(2, 1, 0).flatten(0, 1).unbind())  # (B,) for each visit of the walk
-
-    def choose(site: Site, channel: int, pmf: Tensor) -> Tensor:
-        return draw(pmf, next(in_order), temperature)
-
-    decoder, likelihood = model.decoder, model.likelihood
-    return walk(decoder, likelihood, context, len(sources), choose, stepper=conditionals, progress=progress)
-
-
-def sample_rows(stepper: SamplingStepper, u: Tensor, temperature: float, *, progress: bool = False) -> Tensor:
-    """The same draws as the walk's, made by the stepper itself, a row of sites at a time. u: (B, C, *S) -> levels."""
-    rows = u.flatten(2).split(u.shape[-1], dim=2)
-    bar = tqdm(rows, desc="sample", unit="row", disable=not progress, leave=False)
-    return torch.cat([stepper.sample(row, temperature) for row in bar], dim=2).view(u.shape)
+    options = {"temperature": temperature, "stepper": stepper, "progress": progress}
+    return fill(model.decoder, model.likelihood, context, u, **options).x
 
 
 def sample(
@@ -149,11 +187,8 @@ def sample(
     Returns:
         (n, C, *S) integer levels.
     """
-    sources = generators(seed, n, next(model.parameters()).device)
-    h = None
-    if isinstance(model, PixelVAE):
-        with torch.inference_mode():
-            h = torch.cat([model.prior.sample(1, generator=g) for g in sources])
+    sources = generators(seed, n)
+    h = model.prior_draws(sources)
     return decode(model, h, y, sources, temperature=temperature, stepper=stepper, progress=progress)
 
 
@@ -186,7 +221,7 @@ def reconstruct(
     with torch.inference_mode():
         h = model.encoder(x, y).mean.repeat(num_draws, 1)
     labels = None if y is None else y.repeat(num_draws, 1)
-    sources = generators(seed, len(h), x.device)
+    sources = generators(seed, len(h))
     draws = decode(model, h, labels, sources, temperature=temperature, stepper=stepper, progress=progress)
     return draws.unflatten(0, (num_draws, len(x)))
 
@@ -218,16 +253,13 @@ def complete(
         (B, C, *S) integer levels, equal to x where ``known``.
     """
     known = known.expand_as(x) & (x != ABSENT)
-    u = uniforms(model, generators(seed, len(x), x.device))
-
-    def choose(site: Site, channel: int, pmf: Tensor) -> Tensor:
-        return torch.where(known[:, channel, *site], x[:, channel, *site], draw(pmf, u[:, channel, *site]))
-
+    u = uniforms(model, generators(seed, len(x)))
     with torch.inference_mode():
         if h is None and isinstance(model, PixelVAE):
             h = model.encoder(x, y).mean
         context = model.context(h, y)
-    return walk(model.decoder, model.likelihood, context, len(x), choose, stepper=stepper, progress=progress)
+    options = {"x": x, "known": known, "stepper": stepper, "progress": progress}
+    return fill(model.decoder, model.likelihood, context, u, **options).x
 
 
 def score(
@@ -239,18 +271,13 @@ def score(
     stepper: StepperKind = "auto",
 ) -> Tensor:
     """log p(x | h, y) in nats by the walk, site after site: what a coder pays. Equals ``model.log_px``. -> (B,)."""
-    log_px = torch.zeros(len(x), device=x.device, dtype=next(model.parameters()).dtype)
-
-    def choose(site: Site, channel: int, pmf: Tensor) -> Tensor:
-        value = x[:, channel, *site].clamp(min=0)
-        log_p = pmf.gather(1, value[:, None])[:, 0].log()
-        log_px.add_(log_p.where(x[:, channel, *site] != ABSENT, 0))
-        return value
-
+    present = x != ABSENT
     with torch.inference_mode():
         context = model.context(h, y)
-    walk(model.decoder, model.likelihood, context, len(x), choose, stepper=stepper)
-    return log_px
+    u = torch.zeros(x.shape, dtype=next(model.parameters()).dtype, device=x.device)
+    known = torch.ones_like(present)
+    walked = fill(model.decoder, model.likelihood, context, u, x=x.clamp(min=0), known=known, stepper=stepper)
+    return walked.log_p.where(present, 0).flatten(1).sum(1)
 
 
 def interpolate(
@@ -285,7 +312,7 @@ def interpolate(
     """
     h = path(start, end, steps).flatten(0, 1)
     labels = None if y is None else y.flatten(0, 1)
-    sources = [g for _ in range(steps) for g in generators(seed, len(start), start.device)]
+    sources = [g for _ in range(steps) for g in generators(seed, len(start))]
     return decode(model, h, labels, sources, temperature=temperature, stepper=stepper, progress=progress).unflatten(
         0, (steps, -1)
     )

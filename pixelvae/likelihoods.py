@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
+from pixelvae.sampling.plan import Native
 
 LOG_SCALES = (-7.0, 7.0)
 """Of a mixture's components: from a fraction of a level of 256 to far more than all levels."""
@@ -30,6 +31,11 @@ class Likelihood(nn.Module, ABC):
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
         self.channels, self.levels = spec.channels, spec.levels
+
+    @property
+    def native(self) -> Native | None:
+        """How the sampling engine computes the same probabilities; None if it cannot."""
+        return None
 
     @abstractmethod
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
@@ -65,6 +71,11 @@ class Categorical(Likelihood):
     def __init__(self, spec: DataSpec) -> None:
         super().__init__(spec)
         self.num_params = spec.channels * (1 if spec.levels == 2 else spec.levels)
+
+    @property
+    def native(self) -> Native:
+        """A softmax of the engine's."""
+        return Native("softmax")
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         """log p(x | params) of every site in nats, channels summed. (B, P, *S), (B, C, *S) -> (B, *S)."""
@@ -130,6 +141,11 @@ class DiscretizedLogisticMixture(Likelihood):
         self.num_components, C = num_components, spec.channels
         self.sizes = [1, C, C, C * (C - 1) // 2]
         self.num_params = num_components * sum(self.sizes)
+
+    @property
+    def native(self) -> Native:
+        """A mixture of the engine's, which draws by searching the cumulative distribution."""
+        return Native("logistic_mixture", self.num_components)
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         """log p(x | params) of every site in nats. (B, P, *S), (B, C, *S) -> (B, *S)."""

@@ -97,6 +97,9 @@ def kinds(**fast):
     return MappingProxyType({"auto": 1e-12, "full": 1e-12} | fast)
 
 
+EAGER = kinds(eager=1e-12)
+
+
 class Decoder(NamedTuple):
     """A decoder that obeys the laws.
 
@@ -114,7 +117,7 @@ class Decoder(NamedTuple):
     spec: DataSpec
     field: Callable = everything_before
     channel_masked: bool = False
-    kinds: MappingProxyType = kinds()
+    kinds: MappingProxyType = EAGER
 
     @property
     def num_params(self):
@@ -128,7 +131,6 @@ class Decoder(NamedTuple):
 SMALL_CNN = partial(GatedPixelCNN, channels=3, head_channels=6, first_kernel_size=3)
 WIDE_CNN = partial(SMALL_CNN, first_kernel_size=5)
 SMALL_WAVENET = partial(WaveNet, channels=3, head_channels=6)
-EAGER = kinds(eager=1e-12)
 
 
 def lively(make):
@@ -219,33 +221,29 @@ DECODERS = [
     ),
     Decoder("gated_pixelcnn-rgb", partial(SMALL_CNN, num_layers=3), DataSpec((3, 4, 4), 3), channel_masked=True),
     Decoder("gated_pixelcnn-rgb_free", partial(SMALL_CNN, num_layers=3, channel_masked=False), DataSpec((3, 4, 3), 2)),
-    Decoder("factorised", partial(Factorised, channels=3), DataSpec((3, 4, 3), 2), nothing, kinds=kinds(eager=1e-12)),
+    Decoder("factorised", partial(Factorised, channels=3), DataSpec((3, 4, 3), 2), nothing),
     Decoder(
         "wavenet-deep",
         partial(SMALL_WAVENET, num_layers_per_stack=3),
         DataSpec((1, 12), 5),
-        kinds=EAGER,
     ),
     Decoder(
         "wavenet-shallow",
         partial(SMALL_WAVENET, num_stacks=1, num_layers_per_stack=2),
         DataSpec((1, 11), 3),
         recent,
-        kinds=EAGER,
     ),
     Decoder(
         "wavenet-stacks",
         partial(SMALL_WAVENET, num_stacks=3, num_layers_per_stack=2),
         DataSpec((1, 16), 4),
         recent,
-        kinds=EAGER,
     ),
     Decoder(
         "wavenet-one_layer",
         partial(SMALL_WAVENET, num_stacks=1, num_layers_per_stack=1),
         DataSpec((1, 5), 2),
         recent,
-        kinds=EAGER,
     ),
     *(
         Decoder(name, lively(partial(make, **SMALL_RESIDUAL | make.keywords)), spec, field, ordered, EAGER)

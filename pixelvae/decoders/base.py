@@ -1,53 +1,21 @@
-"""The one interface of every autoregressive decoder: all conditionals at once, or one site at a time."""
+"""The one interface of every decoder: all conditionals at once, or one site at a time by its plan."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from importlib.util import find_spec
-from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
+from pixelvae.sampling.eager import EagerStepper
+from pixelvae.sampling.engine import EngineStepper
+from pixelvae.sampling.plan import Plan
+from pixelvae.sampling.prepared import Prepared
+from pixelvae.sampling.stepper import FullForward, Stepper
 
 StepperKind = Literal["auto", "compiled", "eager", "full"]
-
-
-class Stepper(ABC):
-    """The conditionals of one walk in raster order. State of the walk, never of the module.
-
-    For every site the walk calls :meth:`params` once (once per channel where the decoder is
-    ``channel_masked``) and then :meth:`push`.
-    """
-
-    @abstractmethod
-    def params(self, x_site: Tensor) -> Tensor:
-        """Params of the current site, given its channels known so far. (B, C) levels -> (B, P)."""
-
-    @abstractmethod
-    def push(self, x_site: Tensor) -> None:
-        """Commit the current site's (B, C) levels and move on to the next."""
-
-
-class SamplingStepper(Stepper):
-    """A stepper that can draw by itself, if its params are logits: K of each channel, levels fastest, one if K = 2.
-
-    Whether they are is for the caller to know: a decoder is told how many params to give, not what they mean.
-    """
-
-    @abstractmethod
-    def sample(self, u: Tensor, temperature: float) -> Tensor:
-        """Draw and commit the next n sites in raster order, as :func:`pixelvae.generation.draw` would.
-
-        Args:
-            u: (B, C, n) uniform numbers in [0, 1).
-            temperature: Divides the logits; 0 takes the most probable level.
-
-        Returns:
-            (B, C, n) levels.
-        """
 
 
 class AutoregressiveDecoder(nn.Module, ABC):
@@ -68,44 +36,65 @@ class AutoregressiveDecoder(nn.Module, ABC):
     def __init__(self, spec: DataSpec, num_params: int, context_dim: int) -> None:
         super().__init__()
         self.spec, self.num_params, self.context_dim = spec, num_params, context_dim
+        self._prepared: Prepared | None = None
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """All conditionals at once. x: (B, C, *S) integers; context: (B, D) or (B, D, *S) -> (B, P, *S)."""
 
+    def plan(self) -> Plan | None:
+        """The same conditionals as data, one site at a time; None where only whole forward passes are known."""
+        return None
+
+    def plan_context(self, context: Tensor | None, batch_size: int) -> Tensor | None:
+        """What the plan takes as its context: of most decoders, the context itself."""
+        return context
+
+    def prepared(self) -> Prepared | None:
+        """The plan, packed for the executors: once, and again when a weight has changed."""
+        weights = torch.cat([parameter.detach().flatten() for parameter in self.parameters()])
+        if self._prepared is None or not self._prepared.is_of(weights):
+            plan = self.plan()
+            self._prepared = None if plan is None else Prepared(plan, weights)
+        return self._prepared
+
     def stepper(self, context: Tensor | None, batch_size: int, kind: StepperKind = "auto") -> Stepper:
-        """The same conditionals, one site at a time. The default recomputes everything for every site.
+        """The same conditionals, one site at a time.
 
         Args:
             context: (B, D), (B, D, *S) or None.
             batch_size: B.
-            kind: ``full`` recomputes everything for every site, ``eager`` caches in plain PyTorch, ``compiled``
-                caches in compiled code on the CPU; ``auto`` takes the fastest that the decoder and machine have.
+            kind: ``full`` recomputes everything for every site, ``eager`` runs the plan in plain PyTorch, ``compiled``
+                in compiled code on the CPU; ``auto`` takes the fastest that the decoder and the machine have.
 
         Raises:
-            ValueError: If this decoder has no stepper of that kind.
+            ValueError: If there is no stepper of that kind here; says why.
         """
-        if kind not in ("auto", "full"):
-            raise ValueError(f"stepper {kind!r}: {type(self).__name__} has only 'full'; choose stepper: auto")
-        return FullForward(self, context, batch_size)
+        self.check_context(context)
+        prepared = self.choose(kind)
+        if prepared is None:
+            device = next(self.parameters()).device
+            return FullForward(lambda x: self(x, context), self.spec.shape, batch_size, device)
+        context = self.plan_context(context, batch_size)
+        if prepared.runs_in_engine(kind):
+            return EngineStepper(prepared.packed, context, batch_size)
+        return EagerStepper(prepared.eager, context, batch_size)
 
-    def eager_or_compiled(self, kind: StepperKind) -> StepperKind:
-        """For decoders that have both: ``auto`` is ``compiled`` for float32 on the CPU where numba is installed.
+    def choose(self, kind: StepperKind) -> Prepared | None:
+        """The plan that a kind of stepper runs, None for whole forward passes.
 
         Raises:
-            ValueError: If ``compiled`` is asked for where it cannot run; says why.
+            ValueError: If the kind is unknown, or cannot run here.
         """
-        weight, reason = next(self.parameters()), ""
-        if find_spec("numba") is None:
-            reason = "needs numba, which is not installed (pip install pixelvae[fast])"
-        elif weight.device.type != "cpu" or weight.dtype != torch.float32:
-            reason = f"is for float32 on the CPU, the decoder is {weight.dtype} on {weight.device}"
-        if kind == "compiled" and reason:
-            raise ValueError(f"stepper 'compiled' {reason}; choose stepper: eager")
-        return ("eager" if reason else "compiled") if kind == "auto" else kind
+        if kind not in ("auto", "compiled", "eager", "full"):
+            raise ValueError(f"stepper {kind!r}; choose auto, compiled, eager or full")
+        prepared = None if kind == "full" else self.prepared()
+        if prepared is None and kind in ("compiled", "eager"):
+            raise ValueError(f"stepper {kind!r}: {type(self).__name__} has no plan; choose stepper: auto")
+        return prepared
 
     def signal(self, x: Tensor) -> Tensor:
-        """Integer levels 0..K-1 to floats evenly spread over [-1, 1], what networks like to see."""
+        """Integer levels 0..K-1 as floats evenly spread over [-1, 1]."""
         dtype = next(self.parameters()).dtype
         return x.to(dtype) * (2 / (self.spec.levels - 1)) - 1
 
@@ -115,24 +104,3 @@ class AutoregressiveDecoder(nn.Module, ABC):
         if (given is None) != (self.context_dim == 0) or (given is not None and given[1] != self.context_dim):
             wanted = f"(B, {self.context_dim}) or (B, {self.context_dim}, *S)" if self.context_dim else "None"
             raise ValueError(f"context has shape {given}; a decoder with context_dim={self.context_dim} wants {wanted}")
-
-
-class FullForward(Stepper):
-    """One whole forward pass for every site: slow, right, and the oracle of the fast steppers."""
-
-    def __init__(self, decoder: AutoregressiveDecoder, context: Tensor | None, batch_size: int) -> None:
-        self.decoder, self.context = decoder, context
-        device = next(decoder.parameters()).device
-        self.x = torch.zeros(batch_size, *decoder.spec.shape, dtype=torch.long, device=device)
-        self.sites = product(*map(range, decoder.spec.sites))
-        self.site: tuple[Any, ...] = next(self.sites)
-
-    def params(self, x_site: Tensor) -> Tensor:
-        """Params of the current site, from a whole forward pass. (B, C) levels -> (B, P)."""
-        self.x[:, :, *self.site] = x_site
-        return self.decoder(self.x, self.context)[:, :, *self.site]
-
-    def push(self, x_site: Tensor) -> None:
-        """Commit the current site's (B, C) levels and move on to the next."""
-        self.x[:, :, *self.site] = x_site
-        self.site = next(self.sites, self.site)

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
-from pixelvae.decoders.base import AutoregressiveDecoder, Stepper, StepperKind
+from pixelvae.decoders.base import AutoregressiveDecoder
+from pixelvae.sampling.plan import Draft, Plan
 
 
 class Factorised(AutoregressiveDecoder):
@@ -54,25 +55,15 @@ class Factorised(AutoregressiveDecoder):
             context = context[:, :, None, None].expand(*context.shape, *self.spec.sites)
         return self.head(F.silu(self.hidden(F.silu(context)))) + self.bias
 
-    def stepper(self, context: Tensor | None, batch_size: int, kind: StepperKind = "auto") -> Stepper:
-        """One forward pass in all, ``auto`` or ``eager``: no site depends on another. Else as the base class."""
-        if kind not in ("auto", "eager"):
-            return super().stepper(context, batch_size, kind)
-        x = torch.zeros(batch_size, *self.spec.shape, dtype=torch.long, device=self.bias.device)
-        return Precomputed(self(x, context))
+    def plan(self) -> Plan:
+        """The params of a site are the plan's context there, as they are."""
+        levels = self.bias.new_zeros(self.spec.levels, 1)
+        draft = Draft(self.spec.shape, levels, context_dim=self.num_params)
+        return draft.finish(
+            draft.site(size=self.num_params, context=torch.eye(self.num_params).to(self.bias)), self.num_params
+        )
 
-
-class Precomputed(Stepper):
-    """The params of all sites, handed out in raster order."""
-
-    def __init__(self, params: Tensor) -> None:
-        self.all_params = params.flatten(2)  # (B, P, sites)
-        self.site = 0
-
-    def params(self, x_site: Tensor) -> Tensor:
-        """Params of the current site, whatever x is. (B, C) levels -> (B, P)."""
-        return self.all_params[:, :, self.site]
-
-    def push(self, x_site: Tensor) -> None:
-        """Move on to the next site."""
-        self.site += 1
+    @torch.no_grad()
+    def plan_context(self, context: Tensor | None, batch_size: int) -> Tensor:
+        """The params of all sites, from one forward pass."""
+        return self(torch.zeros(batch_size, *self.spec.shape, dtype=torch.long, device=self.bias.device), context)

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
-from pixelvae.decoders.base import AutoregressiveDecoder, Stepper, StepperKind
-from pixelvae.decoders.gated_stepper import EagerStepper
-from pixelvae.nn.causal import Pointwise, channel_mask, shift_down, shift_right
+from pixelvae.decoders.base import AutoregressiveDecoder
+from pixelvae.nn.causal import Pointwise, channel_mask, matrix, shift_down, shift_right
 from pixelvae.nn.gated import GatedLayer
+from pixelvae.sampling.plan import Draft, Plan, Source, taps
 
 
 def limited(reaches: list[int], total: int | None) -> list[int]:
@@ -183,17 +183,35 @@ class GatedPixelCNN(AutoregressiveDecoder):
             skips.append(y)
         return self.head(F.silu(self.skips(torch.cat(skips, dim=1)) + head_context))
 
-    def stepper(self, context: Tensor | None, batch_size: int, kind: StepperKind = "auto") -> Stepper:
-        """The same conditionals, one pixel at a time. See :meth:`AutoregressiveDecoder.stepper`.
+    def plan(self) -> Plan:
+        """The vertical stack a row at a time, the horizontal one a pixel at a time."""
+        levels = self.signal(torch.arange(self.spec.levels, device=self.head.weight.device))[:, None]
+        draft = Draft(self.spec.shape, levels, context_dim=self.context_dim, channel_masked=self.channel_masked)
+        *gates, head_context = self.context_matrices()
+        ys = draft.map(len(self.layers) * self.channels)
+        v, h = draft.x.at(dy=1), draft.x.at(dx=-1)
+        for i, layer in enumerate(self.layers):
+            half = layer.vertical.kernel_size[1] // 2
+            v_sum = draft.row(
+                taps(v.at(dx=half), layer.vertical.causal_weight()), bias=layer.vertical.bias, context=gates[2 * i]
+            )
+            bias, sources = layer.horizontal.bias, taps(h, layer.horizontal.causal_weight())
+            if i == 0 and self.current is not None:
+                bias = bias + self.current.bias
+                sources.append(Source(draft.x, matrix(self.current)))
+            to_horizontal = Source(v_sum, matrix(layer.vertical_to_horizontal))
+            above = draft.row([to_horizontal], bias=bias, context=gates[2 * i + 1])
+            y = draft.site(sources, add=above, act="gate", out=ys.channel(i * self.channels))
+            if layer.out is not None:
+                v = draft.row(add=v_sum, size=2 * self.channels, act="gate")
+                h = draft.site([Source(y, matrix(layer.out))], bias=layer.out.bias, add=None if i == 0 else h)
+        skips = Source(ys, matrix(self.skips))
+        hidden = draft.site([skips], bias=self.skips.bias, context=head_context, act="silu")
+        params = draft.site([Source(hidden, matrix(self.head))], bias=self.head.bias)
+        return draft.finish(params, self.num_params)
 
-        ``auto`` is ``compiled`` for float32 on the CPU where numba is installed, else ``eager``.
-        """
-        self.check_context(context)
-        kind = self.eager_or_compiled(kind)
-        if kind == "eager":
-            return EagerStepper(self, context, batch_size)
-        if kind == "compiled":
-            from pixelvae.decoders.compiled import CompiledStepper  # imports numba, which is optional
-
-            return CompiledStepper(self, context, batch_size)
-        return super().stepper(context, batch_size, kind)
+    def context_matrices(self) -> list[Tensor] | list[None]:
+        """V of both gates of every layer and of the head, (D, width) each; None without a context."""
+        if not self.context_dim:
+            return [None] * len(self.context_widths)
+        return list(self.context_projection.weight.mT.split(self.context_widths, dim=1))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from pixelvae.data.spec import DataSpec
-from pixelvae.decoders.residual import ResidualDecoder, check_odd
-from pixelvae.decoders.residual_stepper import MaskedBlocks
+from pixelvae.decoders.residual import ResidualDecoder, check_odd, masked_product
+from pixelvae.nn.causal import matrix
 from pixelvae.nn.masked import MaskedBlock
+from pixelvae.sampling.plan import Draft, Ref, Source
 
 
 class PixelCNN(ResidualDecoder):
@@ -75,6 +78,9 @@ class PixelCNN(ResidualDecoder):
             channel_masked=channel_masked,
         )
 
-    def layers_stepper(self, batch_size: int) -> MaskedBlocks:
-        """The residual blocks, one pixel at a time."""
-        return MaskedBlocks([*self.layers], batch_size, self.spec.sites[1])
+    def plan_layer(self, draft: Draft, layer: MaskedBlock, features: Ref, context: Tensor | None) -> Ref:  # type: ignore[override]
+        """Three products and a rectifier. See :meth:`ResidualDecoder.plan_layer`."""
+        rectified = draft.site(add=features, size=layer.reduce.in_channels, act="relu")
+        reduced = draft.site([Source(rectified, matrix(layer.reduce))], bias=layer.reduce.bias, act="relu")
+        seen = masked_product(draft, reduced, layer.conv, context, own=True, act="relu")
+        return draft.site([Source(seen, matrix(layer.expand))], bias=layer.expand.bias, add=features)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from pixelvae.data.spec import DataSpec
-from pixelvae.decoders.recurrent_stepper import DiagonalBiLSTMs, RowLSTMs
 from pixelvae.decoders.residual import ResidualDecoder, check_odd
+from pixelvae.nn.causal import matrix
 from pixelvae.nn.recurrent import DiagonalBiLSTMLayer, RowLSTMLayer
+from pixelvae.sampling.plan import Draft, Ref, Source, taps
 
 
 class RowLSTM(ResidualDecoder):
@@ -76,9 +79,16 @@ class RowLSTM(ResidualDecoder):
             channel_masked=channel_masked,
         )
 
-    def layers_stepper(self, batch_size: int) -> RowLSTMs:
-        """The LSTM layers, one pixel at a time."""
-        return RowLSTMs([*self.layers], batch_size, self.spec.sites[1])
+    def plan_layer(self, draft: Draft, layer: RowLSTMLayer, features: Ref, context: Tensor | None) -> Ref:  # type: ignore[override]
+        """State to state a row at a time, input to state and the LSTM a pixel at a time."""
+        h, cell = draft.map(layer.state_to_state.channels), draft.map(layer.state_to_state.channels)
+        kernels = layer.state_to_state.weight[0].chunk(layer.state_to_state.taps)
+        half = len(kernels) // 2
+        above = [Source(h.at(dy=1, dx=i - half), kernel) for i, kernel in enumerate(kernels)]
+        state = draft.row(above, bias=layer.input_to_state.bias, context=context)
+        inputs = taps(features, layer.input_to_state.causal_weight())
+        draft.site(inputs, add=state, act="lstm", out=h, cell=cell.at(dy=1), cell_out=cell)
+        return draft.site([Source(h, matrix(layer.expand))], bias=layer.expand.bias, add=features)
 
 
 class DiagonalBiLSTM(ResidualDecoder):
@@ -153,7 +163,27 @@ class DiagonalBiLSTM(ResidualDecoder):
             channel_masked=channel_masked,
         )
 
-    def layers_stepper(self, batch_size: int) -> DiagonalBiLSTMs:
-        """The LSTM layers, one pixel at a time."""
-        width = self.spec.sites[1] + self.columns_beyond
-        return DiagonalBiLSTMs([*self.layers], batch_size, width)
+    def plan_layer(self, draft: Draft, layer: DiagonalBiLSTMLayer, features: Ref, context: Tensor | None) -> Ref:  # type: ignore[override]
+        """The left LSTM a pixel at a time; the right one over every finished row, which the next row sees."""
+        channels = layer.state_to_state.channels
+        left, left_cell, right, right_cell = (draft.map(channels) for _ in range(4))
+        to_left, to_right = matrix(layer.input_to_state).chunk(2, dim=1)
+        left_bias, right_bias = layer.input_to_state.bias.chunk(2)
+        left_context, right_context = (None, None) if context is None else context.chunk(2, dim=1)
+        above, beside = zip(*(weight.chunk(2) for weight in layer.state_to_state.weight), strict=True)
+        state = draft.row([Source(left.at(dy=1), above[0])], bias=left_bias, context=left_context)
+        inputs = [Source(features, to_left), Source(left.at(dx=-1), beside[0])]
+        draft.site(inputs, add=state, act="lstm", out=left, cell=left_cell.at(dx=-1), cell_out=left_cell)
+        inputs = [Source(features, to_right), Source(right.at(dy=1), above[1]), Source(right.at(dx=1), beside[1])]
+        draft.sweep(
+            inputs,
+            bias=right_bias,
+            context=right_context,
+            act="lstm",
+            out=right,
+            cell=right_cell.at(dx=1),
+            cell_out=right_cell,
+        )
+        expand = matrix(layer.expand)
+        both = [Source(left, expand), Source(right.at(dy=1), expand)]
+        return draft.site(both, bias=layer.expand.bias, add=features)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
-from pixelvae.decoders.base import AutoregressiveDecoder, Stepper, StepperKind
-from pixelvae.decoders.residual_stepper import LayersStepper, ResidualStepper
-from pixelvae.nn.causal import Pointwise, channel_mask
+from pixelvae.decoders.base import AutoregressiveDecoder
+from pixelvae.nn.causal import Pointwise, channel_mask, matrix
 from pixelvae.nn.conditioning import ContextProjection
 from pixelvae.nn.masked import MaskedBlock, MaskedConv2d, order
 from pixelvae.nn.recurrent import DiagonalBiLSTMLayer, RowLSTMLayer
+from pixelvae.sampling.plan import Activation, Draft, Plan, Ref, Source, taps
 
 ResidualLayer = MaskedBlock | RowLSTMLayer | DiagonalBiLSTMLayer
 
@@ -103,16 +104,46 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
         params = self.head(F.relu(self.hidden(F.relu(features)) + head))
         return params[..., : x.shape[-1]]
 
-    @abstractmethod
-    def layers_stepper(self, batch_size: int) -> LayersStepper:
-        """The residual layers, one pixel at a time."""
+    def plan(self) -> Plan:
+        """What the rows above contribute a row at a time, the rest a pixel at a time."""
+        levels = self.signal(torch.arange(self.spec.levels, device=self.head.weight.device))[:, None]
+        draft = Draft(
+            self.spec.shape,
+            levels,
+            context_dim=self.context_dim,
+            channel_masked=self.channel_masked,
+            columns_beyond=self.columns_beyond,
+        )
+        first, *contexts, head = self.context_matrices()
+        features = masked_product(draft, draft.x, self.first, first, own=self.channel_masked)
+        for layer, context in zip(self.layers, contexts, strict=True):
+            features = self.plan_layer(draft, layer, features, context)
+        features = draft.site(add=features, size=self.hidden.in_channels, act="relu")
+        hidden = draft.site([Source(features, matrix(self.hidden))], bias=self.hidden.bias, context=head, act="relu")
+        params = draft.site([Source(hidden, matrix(self.head))], bias=self.head.bias)
+        return draft.finish(params, self.num_params)
 
-    def stepper(self, context: Tensor | None, batch_size: int, kind: StepperKind = "auto") -> Stepper:
-        """The same conditionals, one pixel at a time. See :meth:`AutoregressiveDecoder.stepper`."""
-        self.check_context(context)
-        if kind in ("auto", "eager"):
-            return ResidualStepper(self, context, batch_size)
-        return super().stepper(context, batch_size, kind)
+    @abstractmethod
+    def plan_layer(self, draft: Draft, layer: nn.Module, features: Ref, context: Tensor | None) -> Ref:
+        """The products of one residual layer. context: V, (D, layer.context_width) -> where its features are."""
+
+    def context_matrices(self) -> list[Tensor] | list[None]:
+        """V of the first layer, every residual layer and the output layer, (D, width) each; None without a context."""
+        if not self.context_dim:
+            return [None] * len(self.context_widths)
+        return list(self.context_projection.weight.mT.split(self.context_widths, dim=1))
+
+
+def masked_product(
+    draft: Draft, features: Ref, conv: MaskedConv2d, context: Tensor | None, *, own: bool, act: Activation = "none"
+) -> Ref:
+    """A masked convolution: the rows above once a row, then the pixels to the left, and the current one if ``own``."""
+    half, weight = conv.pad[0], conv.causal_weight()
+    left = taps(features.at(dx=0 if own else -1), weight[:, :, -1:, : half + own])
+    if half == 0:
+        return draft.site(left, bias=conv.bias, context=context, act=act)
+    above = taps(features.at(dy=1, dx=half), weight[:, :, :-1])
+    return draft.site(left, add=draft.row(above, bias=conv.bias, context=context), act=act)
 
 
 def check_odd(name: str, size: int, *, least: int) -> None:

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
-from pixelvae.decoders.base import AutoregressiveDecoder, Stepper, StepperKind
-from pixelvae.decoders.wavenet_stepper import EagerStepper
+from pixelvae.decoders.base import AutoregressiveDecoder
 from pixelvae.nn.dilated import DilatedLayer, delay
+from pixelvae.sampling.plan import Draft, Plan, Source
 
 
 class WaveNet(AutoregressiveDecoder):
@@ -115,21 +115,24 @@ class WaveNet(AutoregressiveDecoder):
         skips = self.skips(torch.cat(ys, dim=1))  # (B, head_channels, T)
         return self.head(F.silu(self.hidden(F.silu(skips))))
 
-    def stepper(self, context: Tensor | None, batch_size: int, kind: StepperKind = "auto") -> Stepper:
-        """The same conditionals, one sample at a time, at a cost that does not grow with the receptive field.
-
-        ``auto`` is ``compiled`` for float32 on the CPU where numba is installed, else ``eager``. See
-        :meth:`AutoregressiveDecoder.stepper`.
-        """
-        self.check_context(context)
-        kind = self.eager_or_compiled(kind)
-        if kind == "eager":
-            return EagerStepper(self, context, batch_size)
-        if kind == "compiled":
-            from pixelvae.decoders.compiled_wavenet import CompiledStepper  # imports numba, which is optional
-
-            return CompiledStepper(self, context, batch_size)
-        return super().stepper(context, batch_size, kind)
+    def plan(self) -> Plan:
+        """A sound is an image of one column: a tap d samples ago is d rows above."""
+        draft = Draft(self.spec.shape, self.embedding.weight, context_dim=self.context_dim)
+        contexts: list[Tensor] | list[None] = [None] * len(self.layers)
+        if self.context_dim:
+            contexts = list(self.context_projection.weight.mT.chunk(len(self.layers), dim=1))
+        ys, h = draft.map(len(self.layers) * self.channels), draft.x.at(dy=1)
+        for i, (layer, context) in enumerate(zip(self.layers, contexts, strict=True)):
+            before, now = layer.taps.weight[:, :, 0].mT.chunk(2)
+            sources = [Source(h.at(dy=layer.dilation), before), Source(h, now)]
+            out = ys.channel(i * self.channels)
+            y = draft.site(sources, bias=layer.taps.bias, context=context, act="gate", out=out)
+            if layer.out is not None:
+                h = draft.site([Source(y, layer.out.weight[:, :, 0].mT)], add=h)
+        skips = draft.site([Source(ys, self.skips.weight[:, :, 0].mT)], bias=self.skips.bias, act="silu")
+        hidden = draft.site([Source(skips, self.hidden.weight[:, :, 0].mT)], bias=self.hidden.bias, act="silu")
+        params = draft.site([Source(hidden, self.head.weight[:, :, 0].mT)], bias=self.head.bias)
+        return draft.finish(params, self.num_params)
 
 
 def sinusoids(levels: int, channels: int) -> Tensor:

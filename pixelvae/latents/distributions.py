@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -88,3 +88,8 @@ class DiagonalNormal(_LocScale, Distribution):
 def standard_normal_noise(batch_size: int, dim: int, generator: torch.Generator) -> Tensor:
     """(batch_size, dim) standard normal draws on the generator's device."""
     return torch.randn(batch_size, dim, generator=generator, device=generator.device)
+
+
+def noise_of_each(generators: Sequence[torch.Generator], dim: int) -> Tensor:
+    """A row of standard normal draws from each generator, (len(generators), dim)."""
+    return torch.cat([standard_normal_noise(1, dim, generator) for generator in generators])

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
+from pixelvae.latents.distributions import DiagonalNormal, Distribution
 from pixelvae.latents.priors import Prior, StandardNormal
 from pixelvae.nn.causal import Pointwise, shift_down, shift_right
 from pixelvae.nn.gated import GatedLayer
@@ -133,9 +133,9 @@ class HierarchicalPrior(Prior):
         return slice(self.top_dim), slice(self.top_dim, None)
 
     @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator) -> Tensor:
-        """(n, D) draws: the vector, then the map one place after the other."""
-        levels = self.split(standard_normal_noise(n, self.latent_dim, generator).to(self.head.weight.dtype))
+    def sample(self, noise: Tensor) -> Tensor:
+        """The vector, then the map one place after the other. (B, D) -> (B, D)."""
+        levels = self.split(noise.to(self.head.weight.dtype))
         drawn = torch.zeros_like(levels.map)
         for i in range(self.map_shape[1]):
             for j in range(self.map_shape[2]):

@@ -12,7 +12,7 @@ import zuko
 from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
-from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
+from pixelvae.latents.distributions import DiagonalNormal, Distribution
 
 
 class Amortised(Protocol):
@@ -43,9 +43,21 @@ class Prior(nn.Module, ABC):
     def log_prob(self, h: Tensor) -> Tensor:
         """log p(h) in nats. (B, D) -> (B,)."""
 
+    @property
+    def noise_dim(self) -> int:
+        """Number of standard normal draws that one sample is made of."""
+        return self.latent_dim
+
     @abstractmethod
-    def sample(self, n: int, *, generator: torch.Generator) -> Tensor:
-        """(n, D) draws."""
+    def sample(self, noise: Tensor) -> Tensor:
+        """Draws h ~ p(h), a whole batch at once: row i is made of row i of the noise alone.
+
+        Args:
+            noise: (B, noise_dim) standard normal.
+
+        Returns:
+            (B, D).
+        """
 
     def kl(self, q: Distribution, h: Tensor) -> Tensor:
         r"""KL(q ‖ p) in nats, split into G groups that add up to it. q over (B, D), a draw h ~ q (B, D) -> (B, G).
@@ -73,9 +85,9 @@ class StandardNormal(Prior):
         """log p(h) in nats. (B, D) -> (B,)."""
         return (-0.5 * h.square() - 0.5 * math.log(2 * math.pi)).sum(1)
 
-    def sample(self, n: int, *, generator: torch.Generator) -> Tensor:
-        """(n, D) draws."""
-        return standard_normal_noise(n, self.latent_dim, generator)
+    def sample(self, noise: Tensor) -> Tensor:
+        """The noise itself. (B, D) -> (B, D)."""
+        return noise
 
     def kl(self, q: Distribution, h: Tensor) -> Tensor:
         """KL(q ‖ p) of every dimension in nats, (B, D): analytic for a diagonal normal q, else from the draw h."""
@@ -126,9 +138,9 @@ class FlowPrior(Prior):
         with torch.autocast(h.device.type, enabled=False):  # a density of rounded numbers is none
             return self.flow().log_prob(h)
 
-    def sample(self, n: int, *, generator: torch.Generator) -> Tensor:
-        """(n, D) draws."""
-        return self.flow().transform.inv(standard_normal_noise(n, self.latent_dim, generator))
+    def sample(self, noise: Tensor) -> Tensor:
+        """f^-1 of the noise. (B, D) -> (B, D)."""
+        return self.flow().transform.inv(noise)
 
 
 class VampPrior(Prior):
@@ -179,8 +191,14 @@ class VampPrior(Prior):
         log_q = (-0.5 * standard.square() - scale.log() - 0.5 * math.log(2 * math.pi)).sum(2)
         return log_q.logsumexp(1) - math.log(self.num_pseudo_inputs)
 
-    def sample(self, n: int, *, generator: torch.Generator) -> Tensor:
-        """(n, D) draws: a pseudo-input each, then its posterior."""
-        k = torch.randint(self.num_pseudo_inputs, (n,), generator=generator, device=generator.device)
+    @property
+    def noise_dim(self) -> int:
+        """One number for the choice of a component, then one for each latent."""
+        return 1 + self.latent_dim
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The first number chooses a component, through its quantile; then its posterior. (B, 1 + D) -> (B, D)."""
+        share = torch.special.ndtr(noise[:, 0].double())  # uniform in [0, 1]
+        k = (share * self.num_pseudo_inputs).long().clamp(max=self.num_pseudo_inputs - 1)
         loc, scale = self.components()
-        return loc[k] + scale[k] * standard_normal_noise(n, self.latent_dim, generator)
+        return loc[k] + scale[k] * noise[:, 1:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -101,6 +101,10 @@ class GenerativeModel(nn.Module, ABC):
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """The (B, D) standard normal noise that forward wants; (B, 0) without latents."""
         return standard_normal_noise(batch_size, self.latent_dim, generator)
+
+    def prior_draws(self, sources: Sequence[torch.Generator]) -> Tensor | None:
+        """Latents h ~ p(h), a row from each generator, (B, D); None without latents."""
+        return None
 
     def _check(self, x: Tensor) -> None:
         if tuple(x.shape[1:]) != self.spec.shape or x.dtype != torch.int64:

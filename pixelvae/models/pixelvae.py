@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from pixelvae.data.spec import DataSpec
-from pixelvae.latents.distributions import Distribution
+from pixelvae.latents.distributions import Distribution, noise_of_each
 from pixelvae.latents.encoders import Encoder
 from pixelvae.latents.priors import Prior
 from pixelvae.models.base import Bound, ContextFactory, DecoderFactory, GenerativeModel, LikelihoodFactory
@@ -86,6 +86,12 @@ class PixelVAE(GenerativeModel):
             h = q.rsample(self.draw_noise(len(x), generator))
             log_weights.append(self.log_px(x, h, y) + self.prior.log_prob(h) - q.log_prob(h))
         return torch.stack(log_weights)
+
+    @torch.inference_mode()
+    def prior_draws(self, sources: Sequence[torch.Generator]) -> Tensor:
+        """Latents h ~ p(h), a row from each generator, on the model's device. -> (B, D)."""
+        weight = next(self.parameters())
+        return self.prior.sample(noise_of_each(sources, self.prior.noise_dim).to(weight.device, weight.dtype))
 
 
 class AutoregressiveModel(GenerativeModel):

@@ -116,3 +116,8 @@ class Pointwise(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, out_channels, H, W)."""
         return self._conv_forward(x, self.causal_weight(), self.bias)
+
+
+def matrix(conv: Pointwise) -> Tensor:
+    """A 1x1 convolution for row vectors of features. -> (in_channels, out_channels)."""
+    return conv.causal_weight()[:, :, 0, 0].mT

@@ -189,7 +189,7 @@ class TensorBoardObserver(Observer):
 
     def _samples(self, model: GenerativeModel, columns: int, device: torch.device) -> _Drawing:
         """Two rows from the prior; with labels, each column is a class."""
-        sources = generators(self.seed, 2 * columns, device)
+        sources = generators(self.seed, 2 * columns)
         column = torch.arange(2 * columns, device=device) % columns
         y = (
             torch.stack([column % k for k in self.num_classes], 1)
@@ -198,12 +198,12 @@ class TensorBoardObserver(Observer):
         )
         if not isinstance(model, PixelVAE):
             return _Drawing(None, y, sources)
-        return _Drawing(torch.cat([model.prior.sample(1, generator=g) for g in sources]), y, sources)
+        return _Drawing(model.prior_draws(sources), y, sources)
 
     def _reconstructions(self, model: PixelVAE, x: Tensor, y: Tensor) -> _Drawing:
         """Several draws from the mean latents of every image."""
         h = model.encoder(x, y).mean.repeat(self.num_draws, 1)
-        return _Drawing(h, y.repeat(self.num_draws, 1), generators(self.seed, len(h), x.device))
+        return _Drawing(h, y.repeat(self.num_draws, 1), generators(self.seed, len(h)))
 
     def _interpolations(self, model: PixelVAE, x: Tensor, y: Tensor) -> _Drawing:
         """From each of the first images to one of the next; the label switches half-way."""
@@ -212,7 +212,7 @@ class TensorBoardObserver(Observer):
         path = spherical_path(start, end, self.num_steps)  # (S, 2, D)
         is_left = torch.arange(self.num_steps, device=x.device) < -(-self.num_steps // 2)
         labels = torch.where(is_left[:, None, None], left, right)  # (S, 2, L)
-        sources = [g for _ in range(self.num_steps) for g in generators(self.seed, NUM_PATHS, x.device)]
+        sources = [g for _ in range(self.num_steps) for g in generators(self.seed, NUM_PATHS)]
         return _Drawing(path.flatten(0, 1), labels.flatten(0, 1), sources)
 
     def _figures(self, model: GenerativeModel, columns: int, drawn: tuple[Tensor, ...]) -> dict[str, Figure]:

@@ -5,10 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from families import DECODERS, by_name, random_levels
-from pixelvae import AutoregressiveModel, Categorical, DataSpec, VectorContext, WaveNet
+from families import DECODERS, random_levels
+from pixelvae import DataSpec, WaveNet
 from pixelvae.decoders.wavenet import sinusoids
-from pixelvae.generation import decode, generators
 
 SOUND = DataSpec((1, 20), 4)
 CASES = [case for case in DECODERS if case.name.startswith("wavenet")]
@@ -68,14 +67,12 @@ def test_near_levels_start_alike():
     assert sinusoids(5, 3).shape == (5, 3)
 
 
-@torch.inference_mode()
-def test_an_eager_walk_remembers_as_many_places_as_the_receptive_field_whatever_the_length():
-    """One ring for each layer, of as many places as its dilation says."""
-    for length in (10, 1000):
-        decoder = WaveNet(DataSpec((1, length), 4), 4, num_layers_per_stack=4, channels=2)
-        stepper = decoder.stepper(None, 3, "eager")
-        memory = {turn.both.data_ptr() for ring in stepper.rings for turn in ring}
-        assert len(memory) == sum(layer.dilation for layer in decoder.layers) == decoder.receptive_field - 1
+def test_a_walk_remembers_as_many_places_as_the_receptive_field_whatever_the_length():
+    """One ring for each layer, of as many places as its dilation and the current one; the input is delayed by one."""
+    for length in (20, 1000):
+        plan = WaveNet(DataSpec((1, length), 4), 4, num_layers_per_stack=4, channels=2).plan()
+        rings = sorted(m.rows for m in plan.maps if m.rows > 1)
+        assert rings == sorted([1 + 1 + 1, *(1 + d for d in (2, 4, 8, 1, 2, 4, 8))])
 
 
 @pytest.mark.parametrize(
@@ -93,87 +90,6 @@ def test_names_the_argument_that_it_refuses(spec, options, message):
     """A user's mistake is a ValueError that says what it got."""
     with pytest.raises(ValueError, match=message):
         WaveNet(spec, 4, **options)
-
-
-class TestCompiled:
-    @pytest.mark.parametrize("case", **by_name(CASES))
-    @pytest.mark.parametrize("batch_size", [1, 5])
-    @every_context
-    @torch.inference_mode()
-    def test_it_equals_forward(self, case, kind, batch_size):
-        pytest.importorskip("numba")
-        context, x = random_context(kind, batch_size, case.spec), random_levels(batch_size, case.spec)
-        decoder = case.build(context)
-        stepper, stepped = decoder.stepper(context, batch_size, "compiled"), []
-        for site in range(x.shape[2]):
-            stepped.append(stepper.params(x[:, :, site]).clone())
-            stepper.push(x[:, :, site])
-        torch.testing.assert_close(torch.stack(stepped, 2), decoder(x, context), rtol=0, atol=2e-6)
-
-    @pytest.mark.parametrize("threads", [1, 2])
-    @pytest.mark.parametrize("kind", ["none", "vector", "map"])
-    @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
-    def test_it_draws_what_the_walk_draws(self, kind, temperature, threads, monkeypatch):
-        """In pieces too small for a whole sound, by one thread or two, and after sites that were pushed one by one."""
-        compiled = pytest.importorskip("pixelvae.decoders.compiled_wavenet", exc_type=ImportError)
-        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-        monkeypatch.setattr(compiled, "BIAS_SIZE", 3 * 7 * 8 * 6)  # 7 times at once
-        context = random_context(kind, 3, SOUND)
-        decoder = sharp(WaveNet(SOUND, 4, CONTEXT_DIM if kind != "none" else 0, num_layers_per_stack=3, channels=4))
-        with torch.inference_mode():
-            eager, stepper = (decoder.stepper(context, 3, kind) for kind in ("eager", "compiled"))
-            u = torch.rand(3, 1, 20)
-            x = [self.walk_on(eager, u[:, :, t], temperature) for t in range(20)]
-            first = [self.walk_on(stepper, u[:, :, t], temperature) for t in range(4)]
-            rest = stepper.sample(u[:, :, 4:18], temperature)
-            last = [self.walk_on(stepper, u[:, :, t], temperature) for t in (18, 19)]
-        drawn = torch.cat([torch.stack(first, 2), rest, torch.stack(last, 2)], dim=2)
-        assert torch.equal(drawn, torch.stack(x, 2))
-        assert len(x[0].unique()) <= len(drawn.unique())
-
-    @staticmethod
-    def walk_on(stepper, u, temperature):
-        """One site of a walk. u: (B, 1) -> (B, 1)."""
-        from pixelvae.generation import draw
-
-        pmf = stepper.params(torch.zeros(u.shape, dtype=torch.long)).softmax(1)
-        x = draw(pmf, u[:, 0], temperature)[:, None]
-        stepper.push(x)
-        return x
-
-    @pytest.mark.parametrize("levels", [2, 5])
-    def test_every_kind_of_stepper_samples_the_same_sounds(self, levels):
-        pytest.importorskip("numba")
-        spec = DataSpec((1, 30), levels)
-        model = AutoregressiveModel(spec, likelihood=Categorical, decoder=SMALL, context=VectorContext)
-        sharp(model)
-        drawn = [decode(model, None, None, generators(3, 4), stepper=k) for k in ("full", "eager", "compiled", "auto")]
-        assert all(torch.equal(x, drawn[0]) for x in drawn)
-        assert drawn[0].unique().tolist() == list(range(levels))
-
-    @torch.inference_mode()
-    def test_two_walks_do_not_touch_each_other(self):
-        pytest.importorskip("numba")
-        decoder, x = CASES[0].build(), random_levels(2, CASES[0].spec)
-        one, other = (decoder.stepper(None, 1, "compiled") for _ in range(2))
-        for site in range(x.shape[2]):
-            for stepper, i in ((one, 0), (other, 1)):
-                params = stepper.params(x[i : i + 1, :, site])
-                torch.testing.assert_close(params, decoder(x[i : i + 1])[:, :, site], rtol=0, atol=2e-6)
-                stepper.push(x[i : i + 1, :, site])
-
-    def test_what_it_is_not_for_is_said(self):
-        decoder = CASES[0].build().double()
-        with pytest.raises(ValueError, match=r"is for float32 on the CPU, .*choose stepper: eager"):
-            decoder.stepper(None, 1, "compiled")
-        assert type(decoder.stepper(None, 1)) is type(decoder.stepper(None, 1, "eager"))
-
-    def test_without_numba_auto_is_eager(self, monkeypatch):
-        monkeypatch.setattr("pixelvae.decoders.base.find_spec", lambda name: None)
-        decoder = CASES[0].build()
-        with pytest.raises(ValueError, match="needs numba"):
-            decoder.stepper(None, 1, "compiled")
-        assert type(decoder.stepper(None, 1)) is type(decoder.stepper(None, 1, "eager"))
 
 
 def SMALL(spec, num_params, context_dim):  # noqa: N802 (a factory)

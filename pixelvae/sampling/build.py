@@ -1,0 +1,77 @@
+"""Compiles C++ on first use, with the compiler that the system has, into a cache that is safe to share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import platformdirs
+
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread")
+NATIVE = ("-march=native",)
+SECONDS = 120
+
+
+class BuildError(RuntimeError):
+    """No library could be built; says why in one line."""
+
+
+def build(sources: Sequence[Path], target: Sequence[str] = NATIVE) -> Path:
+    """The shared library of a C++ file, compiled unless the cache has it.
+
+    The cache is the folder ``PIXELVAE_CACHE``, or the user's own cache folder. A library's name is a hash of sources,
+    flags, compiler and processor, and it appears by a rename: processes that build at once do not disturb each other.
+
+    Args:
+        sources: The file to compile, then the headers that it includes.
+        target: Flags that choose the processor.
+
+    Raises:
+        BuildError: If there is no compiler, no folder to write to, or the compiler fails.
+    """
+    compiler = _compiler()
+    flags = [*FLAGS, *target]
+    key = hashlib.sha256(
+        b"\0".join([*(path.read_bytes() for path in sources), " ".join(flags).encode(), _identity(compiler)])
+    )
+    library = _cache() / f"{sources[0].stem}-{key.hexdigest()[:24]}.so"
+    if library.is_file():
+        return library
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+            made = Path(folder) / library.name
+            command = [compiler, *flags, str(sources[0]), "-o", str(made)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+            if done.returncode:
+                raise BuildError(f"{compiler} failed: {(done.stderr.strip() or 'no message').splitlines()[0]}")
+            made.replace(library)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildError(f"{library.parent}: {error}; PIXELVAE_CACHE names another folder") from error
+    return library
+
+
+def _compiler() -> str:
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        if name and shutil.which(name):
+            return str(shutil.which(name))
+    raise BuildError("no C++ compiler (c++, g++ or clang++, or what CXX names)")
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("PIXELVAE_CACHE") or platformdirs.user_cache_dir("pixelvae"))
+
+
+def _identity(compiler: str) -> bytes:
+    """What else decides about the compiled code: the compiler's version, and the processor."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=SECONDS, check=False).stdout
+    features = Path("/proc/cpuinfo")
+    lines = features.read_text().splitlines() if features.is_file() else []
+    own = [line for line in lines if line.lower().startswith(("flags", "features", "model name"))][:2]
+    return b"\0".join([version, platform.machine().encode(), platform.processor().encode(), "\n".join(own).encode()])

@@ -1,0 +1,316 @@
+// Runs a sampling plan (plan.py) on the CPU: one site after the other, float32, any number of examples.
+//
+// Promise: the params of a site are the same bits for every batch size, place in the batch, number of threads and
+// vector width. So every sum has one order: two chains, over the even and the odd inputs of each source, added at the
+// end; every product that is added is fused (-ffp-contract=fast); exponentials are made of + - x only.
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <thread>
+#include <vector>
+#include "levels.h"
+
+namespace {
+
+enum Activation { NONE, RELU, SILU, GATE, LSTM };
+enum Kind { NOTHING, VECTOR, MAP };  // of context
+
+// The same structures, field by field, as in engine.py.
+struct Map { int32_t stride, rows, left, columns; int64_t offset; };  // a ring of rows, columns with margins
+struct Ref { int32_t map, dy, dx, start; };                            // map[row - dy, column + dx][start:], map < 0: none
+struct Source { Ref at; int32_t size, unused; };
+struct Operation {
+    int32_t size, activation, first_source, num_sources, depth, has_context;
+    Ref out, add, cell, cell_out;
+    int64_t weight, bias, context_bias;  // where they begin
+};
+
+struct Place {  // where the numbers of item (sample s, column c) lie
+    float* base;
+    int64_t sample, column;
+    float* at(int64_t s, int64_t c) const { return base + s * sample + c * column; }
+};
+struct Segment { Place place; int32_t size; };
+
+struct Job {  // out[s, c] <- bias[s] + add[s, c] + sum of segment[s, c] . weight
+    const Segment* segments;
+    int num_segments, columns;
+    const float* weight;  // (outputs / 16, depth, 16)
+    int64_t depth;
+    const float* bias;
+    int64_t bias_sample;
+    Place add, out;
+};
+
+template <int R, int V>
+void tile(const Job& job, int64_t sample, int64_t column, int vector) {  // R items, V vectors of outputs
+    int64_t s[R], c[R];
+    for (int r = 0; r < R; ++r) {
+        s[r] = sample, c[r] = column;
+        if (++column == job.columns) ++sample, column = 0;
+    }
+    const int from = vector * LANES;
+    const float* w = job.weight + from / 16 * job.depth * 16 + from % 16;
+    Vec even[R][V], odd[R][V];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) {
+            even[r][v] = load(job.bias + s[r] * job.bias_sample + from + v * LANES), odd[r][v] = Vec{};
+            if (job.add.base) even[r][v] += load(job.add.at(s[r], c[r]) + from + v * LANES);
+        }
+    }
+    for (int i = 0; i < job.num_segments; ++i) {
+        const float* a[R];
+        const int32_t size = job.segments[i].size;
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) a[r] = job.segments[i].place.at(s[r], c[r]);
+        auto step = [&](Vec(&sum)[R][V], int32_t k) __attribute__((always_inline)) {
+            Vec b[V];
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) b[v] = load(w + v * LANES / 16 * job.depth * 16 + v * LANES % 16 + k * 16);
+#pragma GCC unroll 8
+            for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+                for (int v = 0; v < V; ++v) sum[r][v] += b[v] * a[r][k];
+            }
+        };
+        int32_t k = 0;
+        for (; k + 1 < size; k += 2) step(even, k), step(odd, k + 1);
+        if (k < size) step(even, k);
+        w += size * 16;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) store(job.out.at(s[r], c[r]) + from + v * LANES, even[r][v] + odd[r][v]);
+    }
+}
+
+using Tile = void (*)(const Job&, int64_t, int64_t, int);
+constexpr Tile TILES[3][6] = {  // by vectors of outputs 1, 2, 4 and by items
+    {tile<1, 1>, tile<2, 1>, tile<3, 1>, tile<4, 1>, tile<5, 1>, tile<6, 1>},
+    {tile<1, 2>, tile<2, 2>, tile<3, 2>, tile<4, 2>, tile<5, 2>, tile<6, 2>},
+    {tile<1, 4>, tile<2, 4>, tile<3, 4>},
+};
+
+void multiply(const Job& job, int items, int size) {
+    const int vectors = (size + 15) / 16 * 16 / LANES;
+    for (int v = 0, log = 0; v < vectors; v += 1 << log) {
+        log = vectors - v >= 4 && 4 * items <= BUDGET ? 2 : vectors - v >= 2 ? 1 : 0;
+        const int most = BUDGET >> log < 6 ? BUDGET >> log : 6, tiles = (items + most - 1) / most;
+        const int each = (items + tiles - 1) / tiles;  // about as many items in every tile
+        for (int i = 0, s = 0, c = 0; i < items; i += each) {
+            TILES[log][(items - i < each ? items - i : each) - 1](job, s, c, v);
+            for (c += each; c >= job.columns; c -= job.columns) ++s;
+        }
+    }
+}
+
+void activate(int activation, int size, const float* a, float* out, const float* cell, float* cell_out) {
+    const int n = activation == GATE ? size / 2 : activation == LSTM ? size / 4 : size;
+    for (int j = 0; j < n; j += LANES) {
+        const Vec x = load(a + j);
+        if (activation == NONE) store(out + j, x);
+        if (activation == RELU) store(out + j, x > 0 ? x : Vec{});
+        if (activation == SILU) store(out + j, x * sigmoid(x));
+        if (activation == GATE) store(out + j, gate(x, load(a + n + j)));  // tanh(f) sigma(g)
+        if (activation == LSTM) {                                          // o, f, i, g
+            const Vec kept = rounded(sigmoid(load(a + n + j)) * load(cell + j));
+            const Vec now = kept + rounded(gate(load(a + 3 * n + j), load(a + 2 * n + j)));
+            store(out + j, gate(now, x)), store(cell_out + j, now);
+        }
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+struct Plan {
+    const Map* maps;
+    const Source* sources;
+    const Operation* operations;
+    const float *weights, *biases, *levels;  // levels: (K, features), what map 0 shows of a level
+    int32_t num_maps, row_end, sweep_end, site_end, channels, num_levels, features, height, width, columns;
+    int32_t channel_masked, context_dim, context_size, max_sources, max_size, num_params;
+    Ref params;
+    int64_t state_size;
+};
+
+struct Walk {  // x: (B, C, sites), given where known and drawn elsewhere; u, known, log_p: (B, C, sites)
+    const Plan* plan;
+    const float* context;  // (B, D), or (B, H, columns, D)
+    const float* u;
+    int64_t* x;
+    const uint8_t* known;  // null: nothing
+    float* log_p;
+    int64_t* progress;  // sites done, and whether to stop
+    int32_t batch, threads, context_kind, block, law, components;
+    float temperature;
+};
+
+}  // extern "C"
+
+namespace {
+
+class Block {  // some examples that walk together on one core
+  public:
+    Block(const Plan& plan, const float* context, int kind, int n)
+        : plan(plan), n(n), kind(kind), context(context), segments(plan.max_sources + 1), slots(plan.num_maps, 0),
+          memory(n * plan.state_size + n * int64_t(plan.context_size) + std::max(n, plan.columns) * int64_t(plan.max_size) + 128, 0.f) {
+        state = memory.data() + (16 - reinterpret_cast<uintptr_t>(memory.data()) / 4 % 16) % 16;
+        bias = state + n * plan.state_size;
+        sums = bias + n * int64_t(plan.context_size);
+        for (int i = 0; kind == VECTOR && i < plan.site_end; ++i) {
+            const Operation& op = plan.operations[i];
+            if (!op.has_context) continue;
+            segments[0] = {{const_cast<float*>(context), plan.context_dim, 0}, plan.context_dim};
+            const Place out{bias + op.context_bias, plan.context_size, 0};
+            multiply({segments.data(), 1, 1, plan.weights + op.weight + 16 * op.depth, depth(op), plan.biases + op.bias,
+                      0, {}, out}, n, op.size);
+        }
+        begin_row();
+    }
+
+    const float* params(int s) { return place(plan.params, column).at(s, 0); }
+
+    void show(int s, int channel, int64_t level) {
+        float* to = place({0, 0, 0, channel * plan.features}, column).at(s, 0);
+        std::memcpy(to, plan.levels + level * plan.features, plan.features * sizeof(float));
+    }
+
+    void site() { run(plan.sweep_end, plan.site_end, 0, n, column, 1); }
+
+    bool push() {  // on to the next site; false after the last one
+        if (++column < plan.width) return true;
+        for (; column < plan.columns; ++column) site();  // beyond the image
+        for (int c = plan.columns - 1; c >= 0; --c) run(plan.row_end, plan.sweep_end, 0, n, c, 1);
+        column = 0;
+        if (++row == plan.height) return false;
+        for (int m = 0; m < plan.num_maps; ++m) slots[m] = row % plan.maps[m].rows;
+        begin_row();
+        return true;
+    }
+
+    int row = 0, column = 0;
+
+  private:
+    void begin_row() {
+        for (int s = 0; s < n; ++s) run(0, plan.row_end, s, 1, 0, plan.columns);
+    }
+
+    int64_t depth(const Operation& op) const { return op.depth + (op.has_context ? plan.context_dim : 0); }
+
+    Place place(const Ref& ref, int c) const {
+        if (ref.map < 0) return {nullptr, 0, 0};
+        const Map& map = plan.maps[ref.map];
+        int slot = slots[ref.map] - ref.dy;
+        if (slot < 0) slot += map.rows;
+        const int64_t at = (int64_t(slot) * map.columns + map.left + c + ref.dx) * map.stride;
+        return {state + map.offset + at + ref.start, plan.state_size, map.stride};
+    }
+
+    void run(int begin, int end, int first, int count, int c, int columns) {
+        for (int i = begin; i < end; ++i) apply(plan.operations[i], first, count, c, columns);
+    }
+
+    void apply(const Operation& op, int first, int count, int c, int columns) {
+        const auto from = [&](Place p) { return Place{p.base ? p.base + first * p.sample : nullptr, p.sample, p.column}; };
+        const int64_t whole = (op.size + 15) / 16 * 16;
+        const Place out = from(place(op.out, c)), add = from(place(op.add, c));
+        Place from_sums{sums, columns * whole, whole};
+        int used = 0;
+        for (int i = 0; i < op.num_sources; ++i) {
+            const Source& source = plan.sources[op.first_source + i];
+            segments[used++] = {from(place(source.at, c)), source.size};
+        }
+        if (op.has_context && kind == MAP) {
+            const int64_t D = plan.context_dim, at = (int64_t(row) * plan.columns + c) * D;
+            const int64_t sample = int64_t(plan.height) * plan.columns * D;
+            segments[used++] = {from({const_cast<float*>(context) + at, sample, D}), plan.context_dim};
+        }
+        const bool direct = op.activation == NONE;
+        if (used || direct) {
+            const bool own = op.has_context && kind == VECTOR;
+            const float* b = own ? bias + first * plan.context_size + op.context_bias : plan.biases + op.bias;
+            multiply({segments.data(), used, columns, plan.weights + op.weight, depth(op), b, own ? plan.context_size : 0,
+                      add, direct ? out : from_sums}, count * columns, op.size);
+        } else {
+            from_sums = add;
+        }
+        if (direct) return;
+        const Place cell = from(place(op.cell, c)), cell_out = from(place(op.cell_out, c));
+        for (int s = 0; s < count; ++s)
+            for (int j = 0; j < columns; ++j)
+                activate(op.activation, op.size, from_sums.at(s, j), out.at(s, j), cell.at(s, j), cell_out.at(s, j));
+    }
+
+    const Plan& plan;
+    const int n, kind;
+    const float* context;
+    std::vector<Segment> segments;
+    std::vector<int> slots;  // the current row of every ring
+    std::vector<float> memory;
+    float *state, *bias, *sums;
+};
+
+void walk_block(const Walk& w, int first, int n) {
+    const Plan& plan = *w.plan;
+    const int64_t C = plan.channels, sites = int64_t(plan.height) * plan.width;
+    const int64_t per_example = w.context_kind == MAP ? int64_t(plan.height) * plan.columns : 1;
+    Block block(plan, w.context ? w.context + first * per_example * plan.context_dim : nullptr, w.context_kind, n);
+    Chooser choose(w.law, plan.num_levels, plan.channels, w.components, w.temperature);
+    std::vector<int64_t> here(n * C);
+    for (int64_t site = 0; site < sites && !w.progress[1]; ++site) {
+        for (int64_t c = 0; c < C; ++c) {
+            if (c == 0 || plan.channel_masked) block.site();
+            for (int s = 0; s < n; ++s) {
+                const int64_t at = ((first + s) * C + c) * sites + site;
+                if (!(w.known && w.known[at])) w.x[at] = choose.draw(block.params(s), &here[s * C], c, w.u[at]);
+                here[s * C + c] = w.x[at];
+                w.log_p[at] = choose.log_prob(block.params(s), &here[s * C], c);
+                block.show(s, c, w.x[at]);
+            }
+        }
+        block.push();
+        __atomic_fetch_add(&w.progress[0], n, __ATOMIC_RELAXED);
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+int32_t lanes() { return LANES; }
+
+void walk(const Walk* w) {  // every thread takes a block of examples to its end, then the next
+    std::atomic<int> next{0};
+    const auto work = [&] {
+        for (int first; (first = next.fetch_add(w->block)) < w->batch;)
+            walk_block(*w, first, w->batch - first < w->block ? w->batch - first : w->block);
+    };
+    std::vector<std::thread> others;
+    for (int i = 1; i < w->threads && i * w->block < w->batch; ++i) others.emplace_back(work);
+    work();
+    for (auto& other : others) other.join();
+}
+
+// The same, one site at a time, for whoever chooses the levels outside. x_site: (B, C); params: (B, P).
+void* open_block(const Plan* plan, const float* context, int32_t kind, int32_t n) {
+    return new Block(*plan, context, kind, n);
+}
+void show(void* block, const Plan* plan, const int64_t* x_site, int32_t n) {
+    for (int s = 0; s < n; ++s)
+        for (int c = 0; c < plan->channels; ++c) static_cast<Block*>(block)->show(s, c, x_site[s * plan->channels + c]);
+}
+void params(void* block, const Plan* plan, float* out, int32_t n) {
+    static_cast<Block*>(block)->site();
+    for (int s = 0; s < n; ++s)
+        std::memcpy(out + s * plan->num_params, static_cast<Block*>(block)->params(s), plan->num_params * sizeof(float));
+}
+void push(void* block) { static_cast<Block*>(block)->push(); }
+void close_block(void* block) { delete static_cast<Block*>(block); }
+}

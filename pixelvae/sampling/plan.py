@@ -1,0 +1,284 @@
+"""What a decoder computes at one site, as pure data: maps of features, and products between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partialmethod
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Activation = Literal["none", "relu", "silu", "gate", "lstm"]
+Phase = Literal["row", "sweep", "site"]
+LANES = 16  # channels of a map are kept in whole multiples of this, whatever the vectors of a processor
+
+
+class Ref(NamedTuple):
+    """Features at a place relative to the current site: ``map[row - dy, column + dx][start:]``."""
+
+    map: int
+    dy: int = 0
+    dx: int = 0
+    start: int = 0
+
+    def at(self, dy: int = 0, dx: int = 0) -> Ref:
+        """The same features dy rows further up and dx columns further to the right."""
+        return self._replace(dy=self.dy + dy, dx=self.dx + dx)
+
+    def channel(self, start: int) -> Ref:
+        """The same place from another channel on."""
+        return self._replace(start=self.start + start)
+
+
+class Source(NamedTuple):
+    """A term of a product: features at a place, times a (size, outputs) matrix."""
+
+    at: Ref
+    weight: Tensor
+
+
+class Product(NamedTuple):
+    r"""One operation of a plan, on row vectors of features.
+
+    .. math:: \mathrm{out} \leftarrow \mathrm{act}\big(\mathrm{bias} + \mathrm{add} + c\,V +
+              \textstyle\sum_s \mathrm{map}_s[\mathrm{row} - dy_s, \mathrm{column} + dx_s]\, W_s\big)
+
+    Args:
+        out: Where the result is kept, dy = dx = 0.
+        size: Number N of sums before the activation.
+        sources: The terms of the sum; none for an activation of ``add`` alone.
+        bias: (N,), or None for zero.
+        context: V, (D, N), or None where the context does not enter.
+        add: Features that are added as they are: a residual connection, or what a row has prepared.
+        act: none, relu, silu, gate (N = 2p: tanh of the first p times sigmoid of the others; p results) or lstm
+            (N = 4h: the gates o, f, i, g; h results).
+        cell, cell_out: Where an lstm reads its cell and keeps the new one.
+    """
+
+    out: Ref
+    size: int
+    sources: tuple[Source, ...] = ()
+    bias: Tensor | None = None
+    context: Tensor | None = None
+    add: Ref | None = None
+    act: Activation = "none"
+    cell: Ref | None = None
+    cell_out: Ref | None = None
+
+    def reads(self) -> Iterable[tuple[Ref, int]]:
+        """Every place that is read, with the number of channels."""
+        yield from ((source.at, len(source.weight)) for source in self.sources)
+        if self.add is not None:
+            yield self.add, self.size
+        if self.cell is not None:
+            yield self.cell, self.size // 4
+
+    def writes(self) -> Iterable[tuple[Ref, int]]:
+        """Every place that is written, with the number of channels."""
+        parts = {"gate": 2, "lstm": 4}.get(self.act, 1)
+        yield self.out, self.size // parts
+        if self.cell_out is not None:
+            yield self.cell_out, self.size // parts
+
+
+class Map(NamedTuple):
+    """Features of the last ``rows`` rows, ``left`` and ``right`` columns of zeros beside them.
+
+    A row lies at ``row % rows`` of a ring. ``stride`` is the number of channels in memory.
+    """
+
+    channels: int
+    stride: int
+    rows: int
+    left: int
+    right: int
+
+
+class Plan(NamedTuple):
+    """A decoder one site at a time. Sounds are images of one column, so a ring of rows is a ring over time.
+
+    ``row`` is computed once a row, for all columns, before its sites; ``site`` once a site (once a channel where the
+    decoder is ``channel_masked``); ``sweep`` once a row, from the right to the left, after its sites.
+
+    Attributes:
+        maps: Map 0 shows the levels of x: of each channel, ``levels[x]``.
+        row, sweep, site: The products of each phase, in order.
+        levels: (K, F).
+        params: Where the likelihood's params are found.
+        num_params: P.
+        channels, height, width: Of the data.
+        columns: The width, and the columns beyond it that only the network needs.
+        context_dim: D, 0 for none.
+        channel_masked: Whether params of a channel depend on the channels before it at the same site.
+    """
+
+    maps: tuple[Map, ...]
+    row: tuple[Product, ...]
+    sweep: tuple[Product, ...]
+    site: tuple[Product, ...]
+    levels: Tensor
+    params: Ref
+    num_params: int
+    channels: int
+    height: int
+    width: int
+    columns: int
+    context_dim: int
+    channel_masked: bool
+
+
+class Native(NamedTuple):
+    """A likelihood that the engine computes itself.
+
+    Args:
+        law: softmax (K logits for each channel, levels fastest; one where K = 2) or logistic_mixture.
+        components: M of a mixture.
+    """
+
+    law: Literal["softmax", "logistic_mixture"]
+    components: int = 0
+
+
+class Draft:
+    """A plan in the making. Rings and margins of the maps follow from what is read.
+
+    Args:
+        shape: (C, H, W) or (C, T) of the data.
+        levels: (K, F), what the network sees of each level of a channel.
+        context_dim: Width D of the context, 0 for none.
+        channel_masked: See :class:`Plan`.
+        columns_beyond: Columns to the right of the image that the network needs.
+
+    Example:
+        >>> draft = Draft((1, 28, 28), levels=torch.tensor([[-1.0], [1.0]]))
+        >>> above = Source(draft.x.at(dy=1), torch.ones(1, 1))
+        >>> plan = draft.finish(draft.site([above], act="relu"), num_params=1)
+        >>> plan.maps[0]
+        Map(channels=1, stride=1, rows=2, left=0, right=0)
+    """
+
+    x = Ref(0)
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        levels: Tensor,
+        *,
+        context_dim: int = 0,
+        channel_masked: bool = False,
+        columns_beyond: int = 0,
+    ) -> None:
+        self.channels, self.height, self.width = (*shape, 1) if len(shape) == 2 else shape
+        self.levels, self.context_dim, self.channel_masked = levels.detach(), context_dim, channel_masked
+        self.columns = self.width + columns_beyond
+        self.widths = [self.channels * levels.shape[1]]
+        self.phases: dict[Phase, list[Product]] = {"row": [], "sweep": [], "site": []}
+
+    def map(self, channels: int) -> Ref:
+        """A new map."""
+        self.widths.append(channels)
+        return Ref(len(self.widths) - 1)
+
+    def product(
+        self,
+        phase: Phase,
+        sources: Sequence[Source] = (),
+        *,
+        size: int = 0,
+        bias: Tensor | None = None,
+        context: Tensor | None = None,
+        add: Ref | None = None,
+        act: Activation = "none",
+        out: Ref | None = None,
+        cell: Ref | None = None,
+        cell_out: Ref | None = None,
+    ) -> Ref:
+        """Append a :class:`Product`, by default into a new map, and return where its result is.
+
+        ``size`` is needed only where there are no sources.
+        """
+        parts = [Source(source.at, source.weight.detach()) for source in sources]
+        size = parts[0].weight.shape[1] if parts else size
+        bias, context = (None if tensor is None else tensor.detach() for tensor in (bias, context))
+        product = Product(out or Ref(-1), size, tuple(parts), bias, context, add, act, cell, cell_out)
+        if out is None:
+            (_, results), *_ = product.writes()
+            product = product._replace(out=self.map(results))
+        self.phases[phase].append(product)
+        return product.out
+
+    row = partialmethod(product, "row")
+    sweep = partialmethod(product, "sweep")
+    site = partialmethod(product, "site")
+
+    def finish(self, params: Ref, num_params: int) -> Plan:
+        """The plan, with maps as large as what is read of them."""
+        products = [product for phase in self.phases.values() for product in phase]
+        reads = [(Ref(i), width) for i, width in enumerate(self.widths)]
+        reads += [read for product in products for read in product.reads()]
+        writes = [write for product in products for write in product.writes()]
+        maps = []
+        for i, width in enumerate(self.widths):
+            of_map = [(at, size) for at, size in reads if at.map == i]
+            written = [at.start + whole(size) for at, size in writes if at.map == i]
+            maps.append(
+                Map(
+                    channels=width,
+                    stride=max([whole(width), *written]) if written else width,
+                    rows=1 + max(at.dy for at, _ in of_map),
+                    left=max(0, *(-at.dx for at, _ in of_map), 0),
+                    right=max(0, *(at.dx for at, _ in of_map), 0),
+                )
+            )
+        return Plan(
+            maps=tuple(maps),
+            **{name: tuple(phase) for name, phase in self.phases.items()},
+            levels=self.levels,
+            params=params,
+            num_params=num_params,
+            channels=self.channels,
+            height=self.height,
+            width=self.width,
+            columns=self.columns,
+            context_dim=self.context_dim,
+            channel_masked=self.channel_masked,
+        )
+
+
+def whole(channels: int) -> int:
+    """The number of channels in whole vectors."""
+    return -(-channels // LANES) * LANES
+
+
+def taps(of: Ref, weight: Tensor) -> list[Source]:
+    """The sources of a causal convolution whose last row is the row of ``of`` and whose last column is its column.
+
+    Args:
+        of: Where the kernel's last tap lies.
+        weight: (out, in, rows, columns) of a convolution.
+
+    Returns:
+        One source for each tap; the rows from the uppermost, the columns from the left.
+    """
+    rows, columns = weight.shape[2:]
+    return [
+        Source(of.at(dy=rows - 1 - i, dx=j - columns + 1), weight[:, :, i, j].mT)
+        for i in range(rows)
+        for j in range(columns)
+    ]
+
+
+def merged(plan: Plan, sources: Sequence[Source]) -> list[Source]:
+    """Neighbours in memory as one source: the columns of a kernel's row, where a map has no channels to fill up."""
+    result: list[Source] = []
+    for source in sources:
+        if result:
+            at, weight = result[-1]
+            channels = plan.maps[at.map].channels
+            dense = channels == plan.maps[at.map].stride and len(source.weight) == channels
+            if dense and len(weight) % channels == 0 and source.at == at.at(dx=len(weight) // channels):
+                result[-1] = Source(at, torch.cat([weight, source.weight]))
+                continue
+        result.append(source)
+    return result

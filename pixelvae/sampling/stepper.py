@@ -1,0 +1,57 @@
+"""The conditionals of one walk, one site after the other, and the slow oracle of those that are fast."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Stepper(ABC):
+    """The conditionals of one walk in raster order. State of the walk, never of the module.
+
+    For every site the walk calls :meth:`params` once (once per channel where the decoder is ``channel_masked``) and
+    then :meth:`push`.
+    """
+
+    @abstractmethod
+    def params(self, x_site: Tensor) -> Tensor:
+        """Params of the current site, given its channels known so far. (B, C) levels -> (B, P)."""
+
+    @abstractmethod
+    def push(self, x_site: Tensor) -> None:
+        """Commit the current site's (B, C) levels and move on to the next."""
+
+
+class FullForward(Stepper):
+    """One whole forward pass for every site: slow, right, and the oracle of the fast steppers.
+
+    Args:
+        forward: (B, C, *S) levels -> (B, P, *S) params of all sites.
+        shape: (C, *S).
+        batch_size: B.
+        device: Where the levels lie.
+    """
+
+    def __init__(
+        self, forward: Callable[[Tensor], Tensor], shape: Sequence[int], batch_size: int, device: torch.device
+    ) -> None:
+        self.forward = forward
+        self.x = torch.zeros(batch_size, *shape, dtype=torch.long, device=device)
+        self.sites = product(*map(range, shape[1:]))
+        self.site: tuple[Any, ...] = next(self.sites)
+
+    @torch.no_grad()
+    def params(self, x_site: Tensor) -> Tensor:
+        """Params of the current site, from a whole forward pass. (B, C) levels -> (B, P)."""
+        self.x[:, :, *self.site] = x_site
+        return self.forward(self.x)[:, :, *self.site]
+
+    def push(self, x_site: Tensor) -> None:
+        """Commit the current site's (B, C) levels and move on to the next."""
+        self.x[:, :, *self.site] = x_site
+        self.site = next(self.sites, self.site)
