@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +10,11 @@ import jsonargparse
 import torch
 from torch import Tensor
 
-from evaluate import environment
 from pixelvae import SpokenDigits
 from pixelvae.data import ABSENT, BatchKey, Split
 from pixelvae.evaluation.bounds import bits_per_dim
-from pixelvae.storage import write_atomically
+from pixelvae.reporting.provenance import command_line, environment
+from pixelvae.storage import write_atomically, write_json
 
 # How many samples' worth the unigram frequencies weigh in each row of the Markov model: best on validation, where 1 to
 # 300 differ by 0.002 bits.
@@ -56,9 +53,9 @@ def main(
             "images_seen": len(training),
             "num_parameters": num_parameters,
             "seed": 0,
-            "command": shlex.join(["python", *sys.argv]),
+            "command": command_line(),
         }
-        write_atomically(out / name / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+        write_json(out / name / "metrics.json", metrics)
         write_atomically(out / name / "environment.txt", environment().encode())
         print(f"{name}: {metrics['bits_per_dim']:.4f} bits per sample, {out / name}/metrics.json")
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
 from pathlib import Path
 
 import jsonargparse
@@ -12,13 +9,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from evaluate import environment
-from evaluate import main as evaluate
 from pixelvae import MNIST5k
+from pixelvae.commands.evaluate import main as evaluate
+from pixelvae.commands.train import run_or_resume
 from pixelvae.data import BatchKey, DataSet, Split, sequential
 from pixelvae.evaluation.bounds import bits_per_dim
-from pixelvae.storage import write_atomically
-from train import run as train
+from pixelvae.reporting.provenance import command_line, environment
+from pixelvae.storage import write_atomically, write_json
 
 HISTOGRAM_EPOCHS = 20  # dynamic binarisation draws anew in each, so the counts come close to the grey values
 
@@ -33,8 +30,7 @@ def main(results: Path = Path("results/mnist5k"), runs: Path = Path("runs/mnist5
     """
     histogram(MNIST5k(levels=2), results / "histogram")
     for name in ("gated_pixelcnn", "factorised"):
-        arguments = ["--config", f"configs/mnist5k/{name}.yaml", "--out", str(runs / name)]
-        train(arguments + ["--resume=true"] * (runs / name / "last" / "training.pt").is_file())
+        run_or_resume(Path(f"configs/mnist5k/{name}.yaml"), runs / name)
         evaluate(runs / name / "best", out=results / name, num_samples=num_samples)
 
 
@@ -60,9 +56,9 @@ def histogram(data: DataSet, out: Path) -> None:
         "images_seen": HISTOGRAM_EPOCHS * len(data.train),
         "num_parameters": log_pmf[:, 1:].numel(),
         "seed": 0,
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command_line(),
     }
-    write_atomically(out / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    write_json(out / "metrics.json", metrics)
     write_atomically(out / "environment.txt", environment().encode())
 
 

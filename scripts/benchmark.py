@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 import json
-import shlex
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
 import torch
+import yaml
 from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmark_family import family, sampling_rows
-from evaluate import environment
-from pixelvae import Categorical, Digits, MNIST5k, VectorContext
+from pixelvae import Categorical, Digits, MNIST5k, VectorContext, WaveNet
+from pixelvae.checkpoint import build
 from pixelvae.data import Batches, DataSpec
+from pixelvae.decoders.base import StepperKind
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
 from pixelvae.distributed import Precision, World, has_fast_bfloat16
 from pixelvae.evaluation.bounds import evaluate_bound
+from pixelvae.evaluation.timing import interleaved, sampling_row, seconds
+from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import AutoregressiveModel
 from pixelvae.reporting.figures import COLOURS, save_figure
-from pixelvae.storage import write_atomically
+from pixelvae.reporting.provenance import command_line, environment
+from pixelvae.storage import write_json
 from pixelvae.training.objective import Objective
 from pixelvae.training.trainer import Trainer, Training
-from timing import interleaved, seconds
 
 # The network of every figure here: one gated 7x7 layer, then eight gated layers of 3x3, 32 channels.
 decoder = partial(GatedPixelCNN, num_layers=9, channels=32, kernel_size=3, first_kernel_size=7, head_channels=64)
 BINARY = DataSpec((1, 28, 28), levels=2)
 CONTEXT_DIM = 32
 PRECISION_STEPS = 400
+LINEAGE = ("gated_pixelcnn", "pixelcnn", "row_lstm", "diagonal_bilstm")  # configs/mnist/NAME.yaml: equal parameters
+LINEAGE_BATCH = 32
+# Two stacks of dilations 1 .. 512: a field of 2 * 1023 + 1 samples, and one sound just as long.
+wavenet = partial(WaveNet, num_stacks=2, num_layers_per_stack=10, channels=32, head_channels=64)
+SOUND = DataSpec((1, 2047), levels=256)
 
 
 def main(
@@ -57,9 +63,9 @@ def main(
     torch.set_num_threads(threads)
     for name, measure in measures.items():
         if only in ("all", name):
-            result = measure(repeats, torch.device(device)) | {"command": shlex.join(["python", *sys.argv])}
+            result = measure(repeats, torch.device(device)) | {"command": command_line()}
             result |= {"environment": environment(), "repeats": repeats, "threads": threads}
-            write_atomically(out / f"{name}.json", (json.dumps(result, indent=2) + "\n").encode())
+            write_json(out / f"{name}.json", result)
             print(json.dumps(result, indent=2))
     files = {name: out / f"{name}.json" for name in ("training", "sampling")}
     if all(path.is_file() for path in files.values()):
@@ -185,12 +191,66 @@ def sampling(repeats: int, device: torch.device) -> dict[str, Any]:
     return {"rows": rows}
 
 
+def sampling_rows(
+    case: str,
+    model: GenerativeModel,
+    batch_sizes: Sequence[int],
+    kinds: Sequence[StepperKind],
+    repeats: int,
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    """A row for each batch size."""
+    kinds = kinds if device.type == "cpu" else ("eager",)
+    rows = []
+    for batch_size in batch_sizes:
+        rows.append({"case": case, "batch": batch_size} | sampling_row(model, batch_size, kinds, repeats, device))
+        print(json.dumps(rows[-1]))
+    return rows
+
+
 def benchmark_model(spec: DataSpec, device: torch.device) -> AutoregressiveModel:
     """The benchmark network without a context; RGB takes 33 channels, a multiple of 3."""
     torch.manual_seed(0)
     widths = {"channels": 33, "head_channels": 66} if spec.channels == 3 else {}
     model = AutoregressiveModel(spec, likelihood=Categorical, decoder=partial(decoder, **widths), context=VectorContext)
     return model.to(device).eval().requires_grad_(False)
+
+
+def family(repeats: int, device: torch.device) -> dict[str, Any]:
+    """Rows of sampling, and seconds of a training step in units of GatedPixelCNN's."""
+    rows = []
+    for name in LINEAGE:
+        kinds: tuple[StepperKind, ...] = ("eager", "compiled") if name == "gated_pixelcnn" else ("eager",)
+        rows += sampling_rows(name, lineage_model(name, device), (1, 64), kinds, repeats, device)
+    rows += sampling_rows("wavenet", wavenet_model(device), (1, 64), ("eager", "compiled"), repeats, device)
+    steps = interleaved({name: lineage_step(name, device) for name in LINEAGE}, repeats, device)
+    return {
+        "sampling": rows,
+        "training_batch": LINEAGE_BATCH,
+        "training_step_seconds": steps,
+        "training_step_in_gated_pixelcnn_steps": {name: t / steps["gated_pixelcnn"] for name, t in steps.items()},
+    }
+
+
+def lineage_model(name: str, device: torch.device) -> GenerativeModel:
+    """The network of configs/mnist/NAME.yaml, untrained."""
+    torch.manual_seed(0)
+    return build(yaml.safe_load(Path(f"configs/mnist/{name}.yaml").read_text()), BINARY).to(device).eval()
+
+
+def wavenet_model(device: torch.device) -> GenerativeModel:
+    """A WaveNet without conditioning."""
+    torch.manual_seed(0)
+    return AutoregressiveModel(SOUND, likelihood=Categorical, decoder=wavenet, context=VectorContext).to(device).eval()
+
+
+def lineage_step(name: str, device: torch.device) -> Callable[[], object]:
+    """One update as ``fit`` makes it, without torch.compile."""
+    options = Training(batch_size=LINEAGE_BATCH, compile="never")
+    trainer = Trainer(lineage_model(name, device), options, Objective(), World(device), seed=0)
+    x = torch.randint(0, 2, (LINEAGE_BATCH, *BINARY.shape), generator=torch.Generator().manual_seed(0))
+    y = torch.zeros(LINEAGE_BATCH, 0, dtype=torch.long)
+    return lambda: trainer.update(x, y, since=time.perf_counter())
 
 
 def draw(training: dict[str, Any], sampling: dict[str, Any]) -> Figure:

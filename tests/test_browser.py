@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import webdriver
+from pixelvae.commands import latents
 from pixelvae.reporting.tensorboard import TensorBoardObserver
-from scripts.test_speak import load_script
 from small_runs import CONFIG, small_data, small_fit
 
 NUM_POINTS = 60
@@ -25,7 +25,7 @@ def tensorboard(tmp_path_factory):
     small_fit(folder / "small", observer=observer, steps=8)
     observer.close()
     options = [str(folder / "small" / "best"), f"--num_images={NUM_POINTS}"]
-    jsonargparse.auto_cli(load_script("latents").main, args=options)
+    jsonargparse.auto_cli(latents.main, args=options)
     address = f"http://127.0.0.1:{(port := webdriver.free_port())}"
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
     with webdriver.running(

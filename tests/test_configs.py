@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from pixelvae.checkpoint import PARTS, build, factory
+from pixelvae.commands import train
 from pixelvae.data import DataSet
 from pixelvae.data.spec import DataSpec
 from pixelvae.distributed import World
@@ -66,11 +67,6 @@ def test_a_configuration_trains_one_step(path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_the_command_line_accepts_it(path):
-    import sys
-
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import train
-
     parsed = train.parser().parse_args(["--config", str(path), "--train.steps=7"])
     assert parsed.train.steps == 7
     assert set(yaml.safe_load(path.read_text())) <= set(vars(parsed)) | {"config"}

@@ -32,12 +32,27 @@ def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
     return (((1 - t) * omega).sin() * start + (t * omega).sin() * end) / omega.sin()
 
 
+def switch_half_way(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Labels along a path: those of its start in the first half, then those of its end.
+
+    Shape:
+        start, end: (B, L).  Returns (steps, B, L); the first half has a step more if ``steps`` is odd.
+
+    Example:
+        >>> switch_half_way(torch.tensor([[3]]), torch.tensor([[5]]), steps=5).flatten().tolist()
+        [3, 3, 3, 5, 5]
+    """
+    in_first_half = torch.arange(steps, device=start.device) < -(-steps // 2)
+    return torch.where(in_first_half[:, None, None], start, end)
+
+
 def path_grid(
     corners: Tensor, rows: int, columns: int, path: Callable[[Tensor, Tensor, int], Tensor] = spherical_path
 ) -> Tensor:
     """A patch between four points: down its left and right edges first, then across every row.
 
-    With ``linear_path`` it is bilinear, and no order of the axes matters.
+    With ``linear_path`` it is bilinear, and no order of the axes matters; with ``switch_half_way`` every point has the
+    labels of its nearest corner.
 
     Shape:
         corners: (4, D), top left, top right, bottom left, bottom right.  Returns (rows, columns, D).

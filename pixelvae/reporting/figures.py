@@ -146,19 +146,21 @@ def interpolations(
     title: str,
     caption: str = "",
     row_labels: Sequence[str] = (),
-    headings: Sequence[str] = ("from h on the left to h on the right",),
+    label_switches: bool = False,
 ) -> Figure:
     """A row for each pair: the decoded steps, and the two originals at the ends.
 
-    ``headings`` are one over all steps, or two over a half each (the first half has a step more if S is odd).
+    With ``label_switches``, headings say which steps have the label of which end, as ``switch_half_way`` gives them.
 
     Shape:
         start, end: (B, C, H, W).  steps: (S, B, C, H, W).
     """
     rows = [_join(start[b : b + 1], steps[:, b], end[b : b + 1]) for b in range(len(start))]
-    first = -(-len(steps) // len(headings))
-    halves = [first, len(steps) - first][: len(headings)]
-    middle = [Group(heading, number) for heading, number in zip(headings, halves, strict=True)]
+    middle = [Group("from h on the left to h on the right", len(steps))]
+    if label_switches:
+        first = -(-len(steps) // 2)
+        middle = [Group("with the left image's label", first)]
+        middle += [Group("with the right image's label", len(steps) - first)]
     groups = [Group("original", 1), *middle, Group("original", 1)]
     return image_grid(rows, levels=levels, title=title, caption=caption, row_labels=row_labels, groups=groups)
 

@@ -15,10 +15,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pixelvae.checkpoint import flatten, load_progress
 from pixelvae.data import ABSENT, AudioDataSet, BatchKey, DataSet
+from pixelvae.data.labels import cycled_labels
 from pixelvae.evaluation.bounds import Bounds, bits_per_dim
 from pixelvae.evaluation.information import Health
 from pixelvae.generation import decode, generators
-from pixelvae.latents.paths import spherical_path
+from pixelvae.latents.paths import spherical_path, switch_half_way
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.reporting.figures import Group, class_names, image_grid, interpolations, reconstructions, render
@@ -190,12 +191,7 @@ class TensorBoardObserver(Observer):
     def _samples(self, model: GenerativeModel, columns: int, device: torch.device) -> _Drawing:
         """Two rows from the prior; with labels, each column is a class."""
         sources = generators(self.seed, 2 * columns)
-        column = torch.arange(2 * columns, device=device) % columns
-        y = (
-            torch.stack([column % k for k in self.num_classes], 1)
-            if self.num_classes
-            else column.new_empty(len(column), 0)
-        )
+        y = cycled_labels(self.num_classes, columns, device).repeat(2, 1)
         if not isinstance(model, PixelVAE):
             return _Drawing(None, y, sources)
         return _Drawing(model.prior_draws(sources), y, sources)
@@ -210,8 +206,7 @@ class TensorBoardObserver(Observer):
         start, end = model.encoder(x, y).mean[: 2 * NUM_PATHS].chunk(2)
         left, right = y[: 2 * NUM_PATHS].chunk(2)
         path = spherical_path(start, end, self.num_steps)  # (S, 2, D)
-        is_left = torch.arange(self.num_steps, device=x.device) < -(-self.num_steps // 2)
-        labels = torch.where(is_left[:, None, None], left, right)  # (S, 2, L)
+        labels = switch_half_way(left, right, self.num_steps)  # (S, 2, L)
         sources = [g for _ in range(self.num_steps) for g in generators(self.seed, NUM_PATHS)]
         return _Drawing(path.flatten(0, 1), labels.flatten(0, 1), sources)
 
@@ -241,9 +236,7 @@ class TensorBoardObserver(Observer):
                 end,
                 levels=levels,
                 title="Interpolations between validation images",
-                headings=("with the left image's label", "with the right image's label")
-                if given
-                else ("from h on the left to h on the right",),
+                label_switches=given,
             )
         return figures
 

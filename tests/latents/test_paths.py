@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pixelvae.latents.paths import linear_path, path_grid, spherical_path, traverse
+from pixelvae.latents.paths import linear_path, path_grid, spherical_path, switch_half_way, traverse
 
 
 @pytest.mark.parametrize("path", [linear_path, spherical_path])
@@ -42,3 +42,18 @@ def test_a_traversal_moves_one_dimension_around_h(steps):
 def test_a_traversal_without_a_middle_is_refused(steps):
     with pytest.raises(ValueError, match=f"steps={steps}; wanted an odd number"):
         traverse(torch.zeros(2), torch.tensor([0]), torch.ones(2), steps)
+
+
+@pytest.mark.parametrize("steps", [2, 5, 8])
+def test_labels_switch_once_half_way(steps):
+    start, end = torch.tensor([[0, 1], [2, 3]]), torch.tensor([[4, 5], [6, 7]])
+    y = switch_half_way(start, end, steps)
+    first = (steps + 1) // 2
+    assert y.shape == (steps, 2, 2)
+    assert (y[:first] == start).all()
+    assert (y[first:] == end).all()
+
+
+def test_a_grid_of_labels_has_those_of_the_nearest_corner():
+    y = path_grid(torch.arange(4)[:, None], 5, 4, switch_half_way)[..., 0]
+    assert y.tolist() == [[0, 0, 1, 1]] * 3 + [[2, 2, 3, 3]] * 2

@@ -109,10 +109,17 @@ def test_reconstructions_stand_apart_from_their_originals():
     assert np.array_equal(drawn[-128:, -128:], to_rgb(draws[-1, -1:], 4)[0].repeat(16, 0).repeat(16, 1))
 
 
-@pytest.mark.parametrize("headings", [("all",), ("left", "right")])
-def test_interpolations_stand_between_their_originals(headings):
+@pytest.mark.parametrize(
+    ("label_switches", "headings"),
+    [
+        (False, ["from h on the left to h on the right"]),
+        (True, ["with the left image's label", "with the right image's label"]),
+    ],
+)
+def test_interpolations_stand_between_their_originals(label_switches, headings):
     start, steps, end = levels(2, 1, 8, 8), levels(5, 2, 1, 8, 8), levels(2, 1, 8, 8)
-    figure = interpolations(start, steps, end, levels=4, title="t", row_labels=["0 → 1", "1 → 2"], headings=headings)
+    rows = ["0 → 1", "1 → 2"]
+    figure = interpolations(start, steps, end, levels=4, title="t", row_labels=rows, label_switches=label_switches)
     drawn, _ = canvas(figure)
     assert np.array_equal(drawn[:128, :128], to_rgb(start[:1], 4)[0].repeat(16, 0).repeat(16, 1))
     assert np.array_equal(drawn[:128, -128:], to_rgb(end[:1], 4)[0].repeat(16, 0).repeat(16, 1))

@@ -1,39 +1,19 @@
-"""The benchmark's arithmetic, on a tiny model; speed itself is never asserted."""
+"""The networks of the benchmark; speed itself is never asserted."""
 
-import pytest
 import torch
-from test_speak import load_script
 
-from small_runs import CONFIG, small_model
+from load_script import load_script
 
-TIMING, FAMILY = load_script("timing"), load_script("benchmark_family")
+BENCHMARK = load_script("benchmark")
 CPU = torch.device("cpu")
-
-
-def test_the_median_of_turns_is_taken(monkeypatch):
-    taken = iter([1.0, 10.0, 2.0, 30.0, 9.0, 20.0])
-    monkeypatch.setattr(TIMING, "seconds", lambda work, device: next(taken))
-    calls = []
-    works = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
-    assert TIMING.interleaved(works, 3, CPU) == {"a": 2.0, "b": 20.0}
-    assert calls == ["a", "b"]  # the warm-up, which does not count
-
-
-def test_a_row_of_sampling_counts_one_forward_pass_per_pixel():
-    without = {"encoder": None, "prior": None, "latent_dim": 0, "context": {"class_path": "VectorContext"}}
-    model = small_model(CONFIG | without | {"class_conditional": False})
-    row = FAMILY.sampling_row(model.eval(), 2, ("eager",), 1, CPU)
-    assert row["naive_seconds"] == pytest.approx(64 * row["forward_seconds"])
-    assert row["eager_speedup"] == pytest.approx(row["naive_seconds"] / row["eager_seconds"])
-    assert row["eager_sites_per_second"] == pytest.approx(2 * 64 / row["eager_seconds"])
 
 
 def test_the_lineage_has_equal_parameters():
     """Within 15 %, as its table says."""
-    counts = [sum(p.numel() for p in FAMILY.lineage_model(name, CPU).parameters()) for name in FAMILY.LINEAGE]
+    counts = [sum(p.numel() for p in BENCHMARK.lineage_model(name, CPU).parameters()) for name in BENCHMARK.LINEAGE]
     assert max(counts) <= 1.15 * min(counts)
 
 
 def test_wavenet_sees_a_whole_sound():
-    model = FAMILY.wavenet_model(CPU)
-    assert model.decoder.receptive_field == FAMILY.SOUND.num_dims
+    model = BENCHMARK.wavenet_model(CPU)
+    assert model.decoder.receptive_field == BENCHMARK.SOUND.num_dims

@@ -1,10 +1,4 @@
-"""The scripts of sound, from the command line to the files, on a tiny model with random weights."""
-
-import importlib.util
-import json
-import math
-import sys
-from pathlib import Path
+"""Sounds, from the command line to the files, on a tiny model with random weights."""
 
 import jsonargparse
 import pytest
@@ -14,28 +8,16 @@ from safetensors.torch import load_file
 
 import speech
 from pixelvae.checkpoint import Progress, save_model
+from pixelvae.commands import speak
 from pixelvae.data import ABSENT, BatchKey
 from pixelvae.data.audio import read_wav
 from pixelvae.data.transforms import mu_law_encode
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-def load_script(name):
-    sys.path.insert(0, str(SCRIPTS))  # where a script finds the others
-    spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+from small_runs import CONFIG, small_model
 
 
-SPEAK, BASELINES = load_script("speak"), load_script("audio_baselines")
-
-
-def run(script, *arguments):
-    """The script as the command line starts it."""
-    return jsonargparse.auto_cli(script.main, args=[str(argument) for argument in arguments])
+def run(*arguments):
+    """The command as the command line starts it."""
+    return jsonargparse.auto_cli(speak.main, args=[str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +38,7 @@ def levels_of(file):
 @pytest.mark.parametrize("class_conditional", [True, False])
 def test_samples_are_written_to_hear_and_to_see(tmp_path, root, class_conditional):
     folder = checkpoint(tmp_path, root, latents=False, class_conditional=class_conditional)
-    run(SPEAK, folder, "--num=5", "--seed=3")
+    run(folder, "--num=5", "--seed=3")
     tensors = load_file(tmp_path / "sounds" / "samples.safetensors")
     assert tensors["x"].shape == (5, 1, speech.LENGTH)
     for i in range(5):
@@ -68,7 +50,7 @@ def test_samples_are_written_to_hear_and_to_see(tmp_path, root, class_conditiona
 
 
 def test_reconstructions_are_as_long_as_their_originals(tmp_path, root):
-    run(SPEAK, checkpoint(tmp_path, root), "--num=3", "--num_draws=2", "--out", tmp_path / "here", "--stepper=eager")
+    run(checkpoint(tmp_path, root), "--num=3", "--num_draws=2", "--out", tmp_path / "here", "--stepper=eager")
     tensors = load_file(tmp_path / "here" / "reconstructions.safetensors")
     x, y = speech.data(root).test[BatchKey(torch.arange(3), 0)]
     assert torch.equal(tensors["x"].long(), x)
@@ -88,30 +70,10 @@ def test_mistakes_are_named(tmp_path, root):
     folder = checkpoint(tmp_path, root, latents=False)
     for argument, message in (("--num=0", "num=0"), ("--num_draws=0", "num_draws=0"), ("--num=99", "20 sounds")):
         with pytest.raises(ValueError, match=message):
-            run(SPEAK, folder, argument)
+            run(folder, argument)
 
 
-def test_baselines_count_on_training_and_measure_on_test(tmp_path, root):
-    """Uniform costs log2 K bits, unigram less, Markov less again; nats and bits are those of the same samples."""
-    run(BASELINES, "--root", root, "--out", tmp_path, f"--length={speech.LENGTH}", "--levels=16")
-    metrics = {name: json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("unigram", "markov")}
-    bits = [metrics["unigram"]["uniform_bits_per_dim"], *(metrics[name]["bits_per_dim"] for name in metrics)]
-    assert bits[0] == 4 > bits[1] > bits[2] > 0
-    x, _ = speech.data(root).test[BatchKey(torch.arange(20), 0)]
-    samples = int((x != ABSENT).sum()) / 20
-    for entry in metrics.values():
-        assert entry["bits_per_dim"] == pytest.approx(-entry["elbo_nats"] / math.log(2) / samples)
-        assert entry["num_test_images"] == 20
-
-
-def test_baselines_are_distributions():
-    sounds = [torch.tensor([0, 2, 2, 1]), torch.tensor([2])]
-    unigram, markov = BASELINES.fit(sounds, 4)
-    torch.testing.assert_close(unigram.exp(), torch.tensor([2, 2, 4, 1]) / torch.tensor(9.0, dtype=torch.float64))
-    torch.testing.assert_close(markov.exp().sum(1), torch.ones(4, dtype=torch.float64))
-    torch.testing.assert_close(markov[[1, 3]], unigram.expand(2, -1))  # nothing ever followed a 1 or a 3
-    assert markov[0, 2] > unigram[2]
-    x = torch.tensor([0, 2, 1])
-    torch.testing.assert_close(BASELINES.log_prob(x, unigram, None), unigram[x].sum())
-    chain = unigram[0] + markov[0, 2] + markov[2, 1]
-    torch.testing.assert_close(BASELINES.log_prob(x, unigram, markov), chain)
+def test_pictures_are_refused(tmp_path):
+    save_model(tmp_path / "best", small_model(), CONFIG, Progress())
+    with pytest.raises(ValueError, match="no model of sounds; pixelvae sample draws pictures"):
+        run(tmp_path / "best")

@@ -1,4 +1,4 @@
-"""scripts/compare.py on two tiny configurations."""
+"""Comparison of two tiny configurations."""
 
 import json
 
@@ -6,12 +6,11 @@ import jsonargparse
 import pytest
 import yaml
 from matplotlib.image import imread
-from test_speak import load_script
 
 from pixelvae.checkpoint import load_progress
+from pixelvae.commands import compare, train
 from small_runs import CONFIG
 
-COMPARE = load_script("compare")
 WITHOUT = CONFIG | {"encoder": None, "prior": None, "latent_dim": 0}
 TRAIN = {"batch_size": 4, "compile": "never", "validate_every": 2, "validation_images": 50}
 
@@ -28,7 +27,7 @@ def configs(tmp_path):
 
 def run(configs, folder, *options):
     arguments = [json.dumps([str(path) for path in configs]), f"--out={folder}/out", f"--runs={folder}/runs"]
-    return jsonargparse.auto_cli(COMPARE.main, args=[*arguments, "--num_samples=2", *options])
+    return jsonargparse.auto_cli(compare.main, args=[*arguments, "--num_samples=2", *options])
 
 
 def test_equal_steps_give_one_table_and_one_figure(configs, tmp_path):
@@ -46,9 +45,8 @@ def test_equal_steps_give_one_table_and_one_figure(configs, tmp_path):
 
 def test_a_finished_run_is_kept_and_an_unfinished_one_goes_on(configs, tmp_path, monkeypatch):
     once = run(configs[:1], tmp_path, "--steps=4")
-    trained = []
-    monkeypatch.setattr(COMPARE, "train", lambda arguments: (trained.append(arguments), original(arguments)))
-    original = pytest.importorskip("train").run
+    trained, original = [], train.run
+    monkeypatch.setattr(train, "run", lambda arguments: (trained.append(arguments), original(arguments)))
     again = run(configs, tmp_path, "--steps=4")
     assert [arguments[1] for arguments in trained] == [str(configs[1])]
     assert again[0].curve == once[0].curve

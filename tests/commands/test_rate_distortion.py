@@ -1,4 +1,4 @@
-"""scripts/rate_distortion.py on a tiny configuration."""
+"""Rate-distortion trade-off of a tiny configuration."""
 
 import json
 
@@ -6,12 +6,12 @@ import jsonargparse
 import pytest
 import yaml
 from matplotlib.image import imread
-from test_speak import load_script
 
 from pixelvae.checkpoint import load_config, load_progress
+from pixelvae.commands import rate_distortion, train
+from pixelvae.training import loop
 from small_runs import CONFIG
 
-SWEEP = load_script("rate_distortion")
 TRAIN = {"batch_size": 16, "compile": "never", "validate_every": 50, "precision": "float32", "steps": 300}
 TRAIN |= {"learning_rate": 5e-3, "lr_warmup_steps": 0, "ema_decay": 0.9, "checkpoint_every": 300}
 
@@ -30,7 +30,7 @@ def written(folder, whole):
 def run(config, *options):
     folder = config.parent
     arguments = [str(config), f"--out={folder}/runs", f"--results={folder}/results", "--probe_images=400", *options]
-    return jsonargparse.auto_cli(SWEEP.main, args=arguments)
+    return jsonargparse.auto_cli(rate_distortion.main, args=arguments)
 
 
 def test_a_sweep_gives_numbers_a_table_and_a_figure(config, tmp_path):
@@ -57,10 +57,12 @@ def test_a_sweep_gives_numbers_a_table_and_a_figure(config, tmp_path):
 
 def test_what_is_finished_is_kept_and_what_is_not_goes_on(config, tmp_path, monkeypatch):
     once = run(config, "--rates=[2]", "--steps=4")
-    compare, trained, evaluated = pytest.importorskip("compare"), [], []
-    train, evaluate = compare.train, SWEEP.evaluate
-    monkeypatch.setattr(compare, "train", lambda arguments: (trained.append(arguments), train(arguments)))
-    monkeypatch.setattr(SWEEP, "evaluate", lambda *given: (evaluated.append(given[0].name), evaluate(*given))[1])
+    trained, evaluated = [], []
+    fit, evaluate = train.run, rate_distortion.evaluate
+    monkeypatch.setattr(train, "run", lambda arguments: (trained.append(arguments), fit(arguments)))
+    monkeypatch.setattr(
+        rate_distortion, "evaluate", lambda *given: (evaluated.append(given[0].name), evaluate(*given))[1]
+    )
     again = run(config, "--rates=[2, 3]", "--steps=4")
     assert evaluated == ["rate_3"]
     assert [arguments[-1] for arguments in trained] == ["--objective.rate=3"]
@@ -74,12 +76,9 @@ def test_what_is_finished_is_kept_and_what_is_not_goes_on(config, tmp_path, monk
 def test_a_run_that_was_stopped_is_resumed(config, tmp_path):
     """Half a run, as a killed one leaves it, and the whole of it: the same weights as never stopped."""
     arguments = ["--config", str(config), f"--out={tmp_path}/runs/rate_2", "--train.steps=8", "--objective.rate=2"]
-    train = pytest.importorskip("train")
-    from pixelvae.training import loop as training
-
     stop = pytest.MonkeyPatch()
     with stop.context() as patched:
-        patched.setattr(training.World, "any", lambda self, flag: True)  # as a signal at the first step would
+        patched.setattr(loop.World, "any", lambda self, flag: True)  # as a signal at the first step would
         train.run(arguments)
     assert load_progress(tmp_path / "runs/rate_2/last").step == 1
     (stopped,) = run(config, "--rates=[2]", "--steps=8")

@@ -1,4 +1,4 @@
-"""scripts/latents.py, from the command line to the files, on a tiny model with random weights."""
+"""Pictures of latents, from the command line to the files, on a tiny model with random weights."""
 
 import json
 import math
@@ -10,14 +10,13 @@ from matplotlib.image import imread
 from PIL import Image
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_speak import load_script
 
 import speech
 from pixelvae import ImageFolder, load
 from pixelvae.checkpoint import Progress, build, save_model
+from pixelvae.commands import latents
 from small_runs import CONFIG, small_model
 
-SCRIPT = load_script("latents")
 PICTURES = {"pca", "tsne", "traversals", "neighbours", "grid", "decompression", "completion"}
 FLOW = {"prior": {"class_path": "FlowPrior", "init_args": {"num_transforms": 1, "hidden_channels": [8]}}}
 WITHOUT_LATENTS = {"encoder": None, "prior": None, "latent_dim": 0}
@@ -39,7 +38,7 @@ def seen(tmp_path_factory):
     root = tmp_path_factory.mktemp("latents")
     best = checkpoint(root)
     jsonargparse.auto_cli(
-        SCRIPT.main, args=[str(best), f"--out={root / 'out'}", "--num_images=40", "--num_draws=3", "--seed=5"]
+        latents.main, args=[str(best), f"--out={root / 'out'}", "--num_images=40", "--num_draws=3", "--seed=5"]
     )
     return best, root / "out"
 
@@ -114,13 +113,13 @@ def test_the_same_seed_gives_the_same_files(seen, tmp_path, monkeypatch):
     torch.manual_seed(1)  # the global generator does not matter
     monkeypatch.setattr("sys.argv", json.loads((out / "latents.json").read_text())["command"].split()[1:])
     again = {"num_images": 40, "num_draws": 3}
-    SCRIPT.main(best, out=tmp_path / "same", log_dir=tmp_path / "logs", seed=5, **again)
+    latents.main(best, out=tmp_path / "same", log_dir=tmp_path / "logs", seed=5, **again)
     for path in out.iterdir():
         if path.name != "environment.txt":
             assert path.read_bytes() == (tmp_path / "same" / path.name).read_bytes(), path.name
     for path in (best.parent / "00042/latents").iterdir():
         assert path.read_bytes() == (tmp_path / "logs/00042/latents" / path.name).read_bytes(), path.name
-    SCRIPT.main(best, out=tmp_path / "other", log_dir=tmp_path / "logs", seed=6, **again)
+    latents.main(best, out=tmp_path / "other", log_dir=tmp_path / "logs", seed=6, **again)
     assert not tensors(tmp_path / "other")["draws"].equal(tensors(out)["draws"])
 
 
@@ -137,7 +136,7 @@ def test_data_without_labels_and_a_prior_without_an_analytic_kl(tmp_path, capsys
     }
     spec, test = ImageFolder(**options).spec, ImageFolder(**options).test
     best = checkpoint(tmp_path, change, build(CONFIG | {"latent_dim": 12} | change, spec))
-    facts = SCRIPT.main(best, num_draws=1)
+    facts = latents.main(best, num_draws=1)
     assert facts["num_images"] == len(test)
     assert {path.stem for path in (best.parent / "latents").glob("*.png")} == PICTURES
     header = (best.parent / "00042/latents/metadata.tsv").read_text().splitlines()[0]
@@ -160,18 +159,18 @@ def test_data_without_labels_and_a_prior_without_an_analytic_kl(tmp_path, capsys
 )
 def test_mistakes_are_named_before_anything_is_drawn(seen, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        SCRIPT.main(seen[0], out=tmp_path, log_dir=tmp_path, **options)
+        latents.main(seen[0], out=tmp_path, log_dir=tmp_path, **options)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_model_without_latents_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no latents to look at; scripts/sample\.py"):
-        SCRIPT.main(checkpoint(tmp_path, WITHOUT_LATENTS))
+    with pytest.raises(ValueError, match=r"no latents to look at; pixelvae sample"):
+        latents.main(checkpoint(tmp_path, WITHOUT_LATENTS))
 
 
 def test_sounds_are_refused(tmp_path):
     root = speech.write_digits(tmp_path / "fsdd")
     config = speech.config(root)
     save_model(tmp_path / "run/best", speech.model(config, root), config, Progress())
-    with pytest.raises(ValueError, match=r"model of sounds.*scripts/speak\.py"):
-        SCRIPT.main(tmp_path / "run/best")
+    with pytest.raises(ValueError, match=r"model of sounds.*pixelvae speak"):
+        latents.main(tmp_path / "run/best")

@@ -1,18 +1,17 @@
-"""scripts/evaluate.py --latents, from the command line to metrics.json, on a tiny model."""
+"""Evaluation, from the command line to metrics.json, on a tiny model."""
 
 import json
 import math
 
 import jsonargparse
 import pytest
-from test_speak import load_script
 
 import speech
 from pixelvae.checkpoint import Progress, save_model
+from pixelvae.commands import evaluate
 from pixelvae.reporting.events import read_events
 from small_runs import CONFIG, small_model
 
-EVALUATE = load_script("evaluate")
 WITHOUT_LATENTS = CONFIG | {"encoder": None, "prior": None, "latent_dim": 0}
 FLOW = CONFIG | {"prior": {"class_path": "FlowPrior", "init_args": {"num_transforms": 1, "hidden_channels": [8]}}}
 
@@ -20,7 +19,7 @@ FLOW = CONFIG | {"prior": {"class_path": "FlowPrior", "init_args": {"num_transfo
 def run(folder, *options, config=CONFIG):
     save_model(folder / "best", small_model(config), config, Progress(step=1))
     arguments = [str(folder / "best"), "--num_samples=0", *options]
-    return jsonargparse.auto_cli(EVALUATE.main, args=arguments)
+    return jsonargparse.auto_cli(evaluate.main, args=arguments)
 
 
 @pytest.mark.parametrize("config", [CONFIG, FLOW], ids=["normal", "flow"])
@@ -57,7 +56,7 @@ def test_without_the_request_nothing_is_probed(tmp_path):
 
 
 def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(EVALUATE, "measure", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(evaluate, "bound_metrics", lambda *_, **__: pytest.fail("work was done"))
     with pytest.raises(ValueError, match="no latents; leave --latents out"):
         run(tmp_path, "--latents=true", config=WITHOUT_LATENTS)
     with pytest.raises(ValueError, match="split='train' would flatter"):
@@ -66,9 +65,9 @@ def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, monkeypatc
         run(tmp_path, "--latents=true", "--probe_images=5")
     with pytest.raises(ValueError, match="agreement_images=-1; wanted 0 or more"):
         run(tmp_path, "--latents=true", "--agreement_images=-1")
-    data = EVALUATE.load_data(tmp_path / "best")
+    data = evaluate.load_data(tmp_path / "best")
     data.train.spec = data.spec._replace(num_classes=())
-    monkeypatch.setattr(EVALUATE, "load_data", lambda _: data)
+    monkeypatch.setattr(evaluate, "load_data", lambda _: data)
     with pytest.raises(ValueError, match="wants labels"):
         run(tmp_path, "--latents=true")
 
@@ -78,6 +77,6 @@ def test_latents_of_sounds_are_measured_too(tmp_path):
     config = speech.config(root, latents=True)
     save_model(tmp_path / "run/best", speech.model(config, root), config, Progress(step=1))
     arguments = [str(tmp_path / "run/best"), "--num_samples=0", "--latents=true"]
-    metrics = jsonargparse.auto_cli(EVALUATE.main, args=arguments)
+    metrics = jsonargparse.auto_cli(evaluate.main, args=arguments)
     assert 0 <= metrics["linear_probe_accuracy"] <= 1
     assert "reconstruction_agreement" not in metrics  # the classifier is one of images

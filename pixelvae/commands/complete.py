@@ -1,0 +1,78 @@
+"""Hide the lower part of images and let a model draw it: ``pixelvae complete runs/demo/best``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pixelvae import PixelVAE, load
+from pixelvae.checkpoint import load_data
+from pixelvae.commands.checkpoints import first_examples, origin, save_with_settings
+from pixelvae.completion import complete_in_rounds, upper_rows
+from pixelvae.data.splits import SplitName
+from pixelvae.decoders.base import StepperKind
+from pixelvae.distributed import connect
+from pixelvae.reporting.figures import class_names, completions
+
+
+def main(
+    checkpoint: Path,
+    out: Path | None = None,
+    num: int = 8,
+    num_draws: int = 5,
+    keep: float = 0.5,
+    rounds: int = 4,
+    split: SplitName = "test",
+    seed: int = 0,
+    stepper: StepperKind = "auto",
+    device: str = "auto",
+) -> None:
+    """Draw what is hidden given what is shown, several times for each image.
+
+    Without latents the draws are exact: p(lower rows | upper rows). With latents, which belong to the whole image,
+    h ~ q(h|x) and the hidden rows are drawn in turn, starting from an image whose hidden pixels are all 0:
+    the model never sees what is hidden. Writes completions.png and completions.safetensors (x, draws, known, y).
+
+    Reference:
+        Stochastic Backpropagation and Approximate Inference in Deep Generative Models (Rezende et al., 2014),
+        appendix F. https://arxiv.org/abs/1401.4082
+
+    Args:
+        checkpoint: A checkpoint folder, such as runs/demo/best.
+        out: Folder for the picture and the tensors; RUN/pictures by default.
+        num: Number of images, the first of the split.
+        num_draws: Draws for each image.
+        keep: Share of the rows that is shown, from the top.
+        rounds: How often h and the hidden rows are drawn in turn; 1 is enough without latents.
+        split: test, validation or train.
+        seed: Fixes all draws.
+        stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
+        device: auto, cpu, cuda, or any other that torch knows.
+    """
+    if num_draws < 1 or rounds < 1 or not 0 <= keep < 1:
+        raise ValueError(
+            f"num_draws={num_draws}, rounds={rounds}, keep={keep}; wanted at least 1, 1, and 0 <= keep < 1"
+        )
+    model = load(checkpoint, device=connect(device).device)
+    x, y = first_examples(load_data(checkpoint), split, num, model)
+    known = upper_rows(x.shape[1:], round(keep * x.shape[2]), x.device)  # (C, H, W)
+    rounds = rounds if isinstance(model, PixelVAE) else 1
+    starts, labels = x.repeat(num_draws, 1, 1, 1), y.repeat(num_draws, 1)
+    draws = complete_in_rounds(model, starts, known, labels, rounds=rounds, seed=seed, stepper=stepper, progress=True)
+    draws = draws.unflatten(0, (num_draws, num))
+    how = f"h and the hidden rows drawn in turn, {rounds} times" if rounds > 1 else "each draw in one pass"
+    figure = completions(
+        x,
+        known,
+        draws,
+        levels=model.spec.levels,
+        labels=class_names(y),
+        title=f"Completions of {split} images",
+        caption=f"Blue was hidden from the model{', the label is given' if model.spec.num_classes else ''}; {how}. "
+        + origin(checkpoint, f"seed {seed}"),
+    )
+    tensors = {"x": x.to(torch.uint8), "draws": draws.to(torch.uint8), "known": known, "y": y}
+    settings = {"split": split, "rounds": rounds, "seed": seed, "stepper": stepper}
+    content = f"{num} x {num_draws} completions"
+    save_with_settings(checkpoint, out, "completions", figure, tensors, settings, content=content)

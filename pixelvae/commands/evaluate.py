@@ -1,0 +1,112 @@
+"""Evaluate a checkpoint on the whole test set: ``pixelvae evaluate runs/demo/best``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pixelvae import PixelVAE, load
+from pixelvae.checkpoint import load_config, load_data, load_progress
+from pixelvae.commands.checkpoints import run_folder, training_metrics
+from pixelvae.data import DataSet, Split
+from pixelvae.distributed import World, connect
+from pixelvae.evaluation.metrics import agreement_metrics, bound_metrics, information_metrics, pixel_probe_metrics
+from pixelvae.evaluation.probes import probe_latents
+from pixelvae.models.base import GenerativeModel
+from pixelvae.reporting.provenance import command_line, write_provenance
+from pixelvae.reporting.tensorboard import write_metrics
+from pixelvae.storage import write_json
+
+
+def main(
+    checkpoint: Path,
+    out: Path | None = None,
+    num_samples: int = 128,
+    iwae_images: int | None = None,
+    split: str = "test",
+    latents: bool = False,
+    probe_images: int = 50_000,
+    agreement_images: int = 1000,
+    seed: int = 0,
+    device: str = "auto",
+    log_dir: Path | None = None,
+) -> dict[str, Any]:
+    """Write metrics.json: the bounds in nats and bits/dim, the active units, and on request measures of the latents.
+
+    The same numbers enter the run's row in TensorBoard's table of hyperparameters.
+
+    Args:
+        checkpoint: A checkpoint folder, such as runs/demo/best.
+        out: Folder for metrics.json, config.yaml and environment.txt; the run's folder by default.
+        num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
+        iwae_images: Evaluate the importance-weighted bound on about so many images only; all by default.
+        split: test, validation or train.
+        latents: Measure the latents too: rate and distortion, mutual information with its cap, and the accuracy of
+            probes of posterior means, beside pixels and principal components (fitted on train, scored on the split).
+        probe_images: Most training images that the probes are fitted on, spread over the train split.
+        agreement_images: Images that are also reconstructed, to measure how often a classifier of real images
+            assigns the reconstruction to the original's class; 0 for none. Tells nothing of a decoder given the class.
+        seed: Of the noise.
+        device: auto, cpu, cuda, or any other that torch knows.
+        log_dir: Folder for TensorBoard; the run's own by default.
+    """
+    if split not in ("train", "validation", "test"):
+        raise ValueError(f"split={split!r}; wanted train, validation or test")
+    world = connect(device)
+    model = load(checkpoint, device=world.device)
+    data = load_data(checkpoint)
+    if latents:
+        check_latents(model, data, split, probe_images, agreement_images)
+    measured: Split = getattr(data, split)
+    metrics = bound_metrics(model, measured, num_samples=num_samples, iwae_images=iwae_images, seed=seed, world=world)
+    if latents and isinstance(model, PixelVAE):
+        metrics |= latent_metrics(model, data, measured, metrics, probe_images, seed, world)
+        if agreement_images and len(data.spec.sites) == 2:
+            _announce("A classifier of real images, and how it classifies reconstructions ...", world)
+            metrics |= agreement_metrics(model, data, measured, max_images=agreement_images, seed=seed, world=world)
+    metrics |= {"split": split, **training_metrics(checkpoint, model), "command": command_line()}
+    if world.is_main:
+        out, config = out or checkpoint.parent, load_config(checkpoint)
+        write_json(out / "metrics.json", metrics)
+        write_provenance(out, config)
+        write_metrics(log_dir or run_folder(checkpoint), config, metrics, load_progress(checkpoint).step)
+        print(json.dumps(metrics, indent=2))
+        print(f"Written to {out}/metrics.json")
+    world.close()
+    return metrics
+
+
+def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_images: int, agreement_images: int) -> None:
+    """Check, before any work, that the latents can be measured.
+
+    Raises:
+        ValueError: If there are no latents or no labels, or probes would be scored on what they were fitted on.
+    """
+    if not isinstance(model, PixelVAE):
+        raise ValueError("latents=True, but the model has no latents; leave --latents out")
+    if not data.spec.num_classes:
+        raise ValueError("latents=True wants labels to probe for, but the data set has none; leave --latents out")
+    if split == "train":
+        raise ValueError("latents=True fits probes on train, so split='train' would flatter them; wanted test")
+    if agreement_images < 0:
+        raise ValueError(f"agreement_images={agreement_images}; wanted 0 or more")
+    if probe_images < 100:
+        raise ValueError(f"probe_images={probe_images}; wanted at least 100")
+
+
+def latent_metrics(
+    model: PixelVAE, data: DataSet, split: Split, bounds: dict[str, Any], probe_images: int, seed: int, world: World
+) -> dict[str, Any]:
+    """Mutual information, and probes of the latents beside those of pixels; ``bounds`` are the model's."""
+    _announce("Mutual information ...", world)
+    metrics = information_metrics(model, split, bounds, seed=seed, world=world)
+    _announce("Probes of posterior means ...", world)
+    metrics |= probe_latents(model, data, split, device=world.device, max_images=probe_images).metrics()
+    _announce("Probes of pixels and of their principal components ...", world)
+    return metrics | pixel_probe_metrics(data, split, latent_dim=model.latent_dim, max_images=probe_images)
+
+
+def _announce(what: str, world: World) -> None:
+    if world.is_main:
+        print(what, flush=True)

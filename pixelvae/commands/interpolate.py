@@ -1,0 +1,132 @@
+"""Walk through the latents, from image to image or class to class: ``pixelvae interpolate runs/demo/best``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pixelvae import PixelVAE, interpolate
+from pixelvae.checkpoint import load_data
+from pixelvae.commands.checkpoints import device_of, load_with_latents, origin, save_with_settings
+from pixelvae.data import BatchKey, Split
+from pixelvae.data.splits import SplitName
+from pixelvae.decoders.base import StepperKind
+from pixelvae.generation import generators
+from pixelvae.latents.paths import linear_path, spherical_path, switch_half_way
+from pixelvae.reporting.figures import Group, class_names, image_grid, interpolations
+
+
+def main(
+    checkpoint: Path,
+    out: Path | None = None,
+    between: Literal["images", "same_class", "classes"] = "images",
+    num: int = 8,
+    steps: int = 10,
+    path: Literal["spherical", "linear"] = "spherical",
+    split: SplitName = "test",
+    temperature: float = 1.0,
+    seed: int = 0,
+    stepper: StepperKind = "auto",
+    device: str = "auto",
+) -> None:
+    """Decode latents along a path, every row with the same random numbers, so that only h or the label changes.
+
+    Writes interpolations.png (or interpolations_same_class.png, interpolations_classes.png) and the tensors.
+
+    Args:
+        checkpoint: A checkpoint folder of a PixelVAE, such as runs/demo/best.
+        out: Folder for the picture and the tensors; RUN/pictures by default.
+        between: images goes from h of one image to h of another, of a different class (where the model is told the
+            label, it switches half-way); same_class stays within a class; classes keeps h, drawn from the prior, and
+            gives it every label in turn.
+        num: Number of rows.
+        steps: Points of a row, both ends included.
+        path: The great arc, which keeps the norm of h, or the straight line.
+        split: Where images come from: test, validation or train.
+        temperature: 1 samples the decoder, less is more probable, 0 takes the most probable level of every pixel.
+        seed: Row i depends on seed + i.
+        stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
+        device: auto, cpu, cuda, or any other that torch knows.
+    """
+    if num < 1 or steps < 2:
+        raise ValueError(f"num={num}, steps={steps}; wanted num >= 1 and steps >= 2")
+    model = load_with_latents(checkpoint, device, "interpolate")
+    how = origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}")
+    draw = partial(interpolate, model, seed=seed, temperature=temperature, stepper=stepper, progress=True)
+    if between == "classes":
+        figure, tensors = class_to_class(model, draw, num, seed, how)
+    else:
+        pairs = image_pairs(getattr(load_data(checkpoint), split), num, same_class=between == "same_class")
+        draw = partial(draw, path=spherical_path if path == "spherical" else linear_path)
+        figure, tensors = image_to_image(model, draw, steps, *pairs, f"{path.capitalize()} path. {how}")
+    name = "interpolations" if between == "images" else f"interpolations_{between}"
+    settings: dict[str, Any] = {"seed": seed, "between": between, "path": path, "split": split}
+    settings |= {"temperature": temperature, "stepper": stepper}
+    save_with_settings(checkpoint, out, name, figure, tensors, settings, content=f"{num} rows")
+
+
+def image_pairs(images: Split, num: int, *, same_class: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x and y of the first images, and of the first later ones of another (or the same) class."""
+    x, y = images[BatchKey(torch.arange(min(len(images), 50 * num)), epoch=0)]
+    if same_class and not y.shape[1]:
+        raise ValueError("between=same_class, but the data set has no labels; set between: images")
+    ends: list[int] = []
+    for start in range(num):
+        later = (j for j in range(num, len(x)) if j not in ends)
+        end = next((j for j in later if not y.shape[1] or bool(y[j, 0] == y[start, 0]) == same_class), None)
+        if end is None:
+            raise ValueError(f"num={num}: the split's {len(images)} images have not so many pairs; ask for fewer")
+        ends.append(end)
+    return x[:num], y[:num], x[ends], y[ends]
+
+
+def image_to_image(
+    model: PixelVAE, draw: Callable[..., Tensor], steps: int, xa: Tensor, ya: Tensor, xb: Tensor, yb: Tensor, how: str
+) -> tuple[Figure, dict[str, Tensor]]:
+    """From h = E[q(h|xa)] to E[q(h|xb)]; the label ya becomes yb in the middle."""
+    xa, ya, xb, yb = (tensor.to(device_of(model)) for tensor in (xa, ya, xb, yb))
+    y = switch_half_way(ya, yb, steps)  # (S, B, L)
+    ha, hb = model.encoder(xa, ya).mean, model.encoder(xb, yb).mean
+    x = draw(ha, hb, steps=steps, y=y)
+    figure = interpolations(
+        xa,
+        x,
+        xb,
+        levels=model.spec.levels,
+        row_labels=[a if a == b else f"{a} → {b}" for a, b in zip(class_names(ya), class_names(yb), strict=True)],
+        label_switches=bool(model.spec.num_classes) and not ya.equal(yb),
+        title="Interpolations between images",
+        caption=f"From the latents of the left image to those of the right one, with equal random numbers. {how}",
+    )
+    levels = {"start": xa.to(torch.uint8), "x": x.to(torch.uint8), "end": xb.to(torch.uint8)}
+    return figure, levels | {"start_h": ha, "end_h": hb, "y": y}
+
+
+def class_to_class(
+    model: PixelVAE, draw: Callable[..., Tensor], num: int, seed: int, how: str
+) -> tuple[Figure, dict[str, Tensor]]:
+    """Every row is one h from the prior, every column a label of the first kind (the other kinds stay 0)."""
+    if not model.spec.num_classes:
+        raise ValueError("between=classes, but this model is not class-conditional; set between: images")
+    device, classes = device_of(model), model.spec.num_classes[0]
+    h = model.prior_draws(generators(seed + num, num))
+    y = torch.zeros(classes, num, len(model.spec.num_classes), dtype=torch.long, device=device)  # (K, B, L)
+    y[:, :, 0] = torch.arange(classes, device=device)[:, None]
+    x = draw(h, h, steps=classes, y=y, path=lambda start, _end, steps: start.expand(steps, -1, -1))
+    figure = image_grid(
+        list(x.transpose(0, 1)),
+        levels=model.spec.levels,
+        row_heading="h ~ p(h)",
+        row_labels=[str(i + 1) for i in range(num)],
+        column_labels=[str(i) for i in range(classes)],
+        groups=[Group("label", classes)],
+        title="One latent, every label",
+        caption=f"All images of a row share h and the random numbers; only the label changes. {how}",
+    )
+    return figure, {"x": x.to(torch.uint8), "h": h, "y": y}

@@ -1,0 +1,285 @@
+"""Draw pictures of the latents of a trained PixelVAE: ``pixelvae latents runs/demo/best``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from pixelvae import PixelVAE, reconstruct
+from pixelvae.checkpoint import load_config, load_data, load_progress
+from pixelvae.commands.checkpoints import device_of, load_with_latents, origin, run_folder
+from pixelvae.completion import complete_in_rounds, upper_rows
+from pixelvae.data.splits import SplitName
+from pixelvae.evaluation.embedding import Posteriors, agreement, nearest_neighbours, pca, posteriors, tsne, varied
+from pixelvae.evaluation.information import active_units
+from pixelvae.generation import decode, generators
+from pixelvae.latents.paths import path_grid, switch_half_way, traverse
+from pixelvae.reporting.figures import class_names, completions, save_figure
+from pixelvae.reporting.latent_figures import cloud, decompressions, neighbours, patch, save_cloud, traversals
+from pixelvae.reporting.projector import write_latents
+from pixelvae.reporting.provenance import command_line, write_provenance
+from pixelvae.storage import write_atomically, write_json
+
+CLOUDS = ("pca", "tsne")
+NUM_ROWS = 8  # images of neighbours, decompression and completion
+NUM_DIMS, STEPS, WIDTH = 10, 11, 3.0  # of traversals: rows, columns, standard deviations to either side
+NUM_NEIGHBOURS = 5
+SIDE = 7  # of the grid between four images
+MEAN_DRAWS = 64  # behind the mean of decompression
+MAX_DRAWS = 12  # columns that can still be seen
+ROUNDS = 4  # of completion
+
+Tensors = dict[str, Tensor]
+Facts = dict[str, Any]
+
+
+class Look(NamedTuple):
+    """The input of all pictures. rows: (B,) images, one per class as far as they go; how: for captions."""
+
+    model: PixelVAE
+    points: Posteriors
+    rows: Tensor
+    num_draws: int
+    seed: int
+    split: str
+    how: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return device_of(self.model)
+
+    @property
+    def levels(self) -> int:
+        """K."""
+        return self.model.spec.levels
+
+    @property
+    def given(self) -> str:
+        """For captions: whether the decoder is told the class."""
+        return " The label is given to the decoder." if self.model.spec.num_classes else ""
+
+    def images(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x, y and posterior means of some images, on the device."""
+        return tuple(part[rows].to(self.device) for part in (self.points.x, self.points.y, self.points.means))  # type: ignore[return-value]
+
+    def decode_alike(self, h: Tensor, y: Tensor) -> Tensor:
+        """x ~ p(x | h, y), all with the same uniform numbers: only h and y differ. h: (..., D), y: (..., L)."""
+        flat = h.flatten(0, -2)
+        sources = [generators(self.seed, 1)[0] for _ in flat]
+        return decode(self.model, flat, y.flatten(0, -2), sources, progress=True).unflatten(0, h.shape[:-1])
+
+
+def main(
+    checkpoint: Path,
+    out: Path | None = None,
+    log_dir: Path | None = None,
+    num_images: int | None = None,
+    num_draws: int = 8,
+    split: SplitName = "test",
+    seed: int = 0,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Draw what the latents of a PixelVAE encode, as pictures and in TensorBoard's projector.
+
+    Writes pca.png, tsne.png, traversals.png, neighbours.png, grid.png, decompression.png, completion.png;
+    latents.safetensors, which holds what they show; latents.json (measurements and the command), config.yaml
+    and environment.txt. The pictures are also in TensorBoard under latents/, and the images with their posterior
+    means in its projector.
+
+    Args:
+        checkpoint: A checkpoint folder of a PixelVAE of images, such as runs/demo/best.
+        out: Folder for the pictures; RUN/latents by default.
+        log_dir: Folder for TensorBoard; the run's own by default.
+        num_images: Images that are encoded, the first of the split; by default all, up to 3,000, the limit of t-SNE
+            and the projector.
+        num_draws: Draws of each image in decompression.png and completion.png.
+        split: test, validation or train.
+        seed: Fixes all draws, and t-SNE.
+        device: auto, cpu, cuda, or any other that torch knows.
+    """
+    if not 1 <= num_draws <= MAX_DRAWS:
+        raise ValueError(f"num_draws={num_draws}; wanted 1 .. {MAX_DRAWS}, which fit into a picture")
+    model = load_with_latents(checkpoint, device, "look at")
+    if len(model.spec.sites) != 2:
+        raise ValueError(f"{checkpoint} is a model of sounds, and these are pictures; pixelvae speak plays its sounds")
+    images = getattr(load_data(checkpoint), split)
+    points = posteriors(model, images, num_images, seed=seed, device=device_of(model), progress=True)
+    run, progress = run_folder(checkpoint), load_progress(checkpoint)
+    how = origin(checkpoint, f"{split} split", f"seed {seed}")
+    look = Look(model, points, varied(points.y, NUM_ROWS), num_draws, seed, split, how)
+    facts: Facts = {"command": command_line(), "seed": seed, "split": split}
+    facts |= {"train_steps": progress.step, "images_seen": progress.images_seen, "num_images": len(points.x)}
+    facts |= {"kl_nats": round(float(points.kl.mean()), 4), "active_units": int(active_units(points.means).sum())}
+    out = out or run / "latents"
+    figures, tensors, found = pictures(look)
+    save(out, checkpoint, figures, tensors, facts | found)
+    folder = write_latents(log_dir or run, points, figures, levels=look.levels, step=progress.step)
+    print(f"{len(figures)} pictures, latents.json, and latents.safetensors with what they show: {out}")
+    print(f"TensorBoard: tensorboard --logdir {log_dir or run} (images: latents/; projector: {folder})")
+    return facts | found
+
+
+def pictures(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
+    """All pictures by name, the tensors that they show, and the measurements."""
+    figures: dict[str, Figure] = {}
+    points = look.points
+    tensors: Tensors = {"x": points.x.to(torch.uint8), "y": points.y, "h": points.means, "kl": points.kl}
+    tensors |= {"rows": look.rows, "scale": points.scale}
+    facts: Facts = {}
+    parts = (planes, traversed, nearest, between_four, decompressed, completed)
+    for number, part in enumerate(parts, 1):
+        print(f"{number}/{len(parts)}: {(part.__doc__ or '').splitlines()[0]}", flush=True)
+        drawn, more, found = part(look)
+        figures, tensors, facts = figures | drawn, tensors | more, facts | found
+    return figures, tensors, facts
+
+
+def planes(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
+    """Posterior means in the plane, by PCA and by t-SNE."""
+    points = look.points
+    classes = points.y[:, 0] if points.y.shape[1] else None
+    flat, shares = pca(points.means)
+    embedded = tsne(points.means, look.seed)
+    percent = [f"{100 * share:.1f} %" for share in shares.tolist()]
+    what = f"Posterior means E[q(h|x)] of {len(points.means):,} images, {points.means.shape[1]} latents"
+    coloured = ", coloured by class" if classes is not None else ""
+    if coloured and not look.model.spec.num_classes:
+        coloured += ", which the model was never told"
+    figures = {
+        "pca": cloud(
+            flat,
+            classes,
+            title="Latents in the plane: principal components",
+            axis_labels=[f"component {i + 1} ({share} of the variance)" for i, share in enumerate(percent)],
+            caption=f"{what}{coloured}. {look.how}",
+        ),
+        "tsne": cloud(
+            embedded,
+            classes,
+            title="Latents in the plane: t-SNE",
+            caption=f"{what}{coloured}. Who is near whom means something here, far distances do not. {look.how}",
+        ),
+    }
+    facts = {"pca_variance_shares": [round(share, 4) for share in shares.tolist()]}
+    return figures, {"pca": flat, "tsne": embedded}, facts
+
+
+def traversed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
+    """Traversals of the most active dimensions."""
+    variances = look.points.means.var(0)
+    dims = variances.sort(descending=True, stable=True).indices[:NUM_DIMS]
+    _, y, means = look.images(look.rows[:1])
+    h = traverse(means[0], dims.to(look.device), look.points.scale.to(look.device), STEPS, WIDTH)
+    x = look.decode_alike(h, y[0].expand(*h.shape[:2], -1))
+    figure = traversals(
+        x,
+        dims.tolist(),
+        variances[dims].tolist(),
+        levels=look.levels,
+        width=WIDTH,
+        title="Traversals of the most active latents",
+        caption="One latent moves in each row, the others stay at the posterior mean of "
+        f"image {int(look.rows[0])}{_class(y[0])}. σ is the standard deviation of the aggregate posterior. All "
+        f"images have the same random numbers: only h changes.{look.given} {look.how}",
+    )
+    facts = {"variance_of_means_per_dim": [round(value, 4) for value in variances.tolist()]}
+    return {"traversals": figure}, {"traversals": x.to(torch.uint8), "traversals_h": h, "dims": dims}, facts
+
+
+def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
+    """Nearest neighbours in h and in pixels."""
+    x, y, means, *_ = look.points
+    tensors = {"neighbours_h": nearest_neighbours(means, NUM_NEIGHBOURS)}
+    tensors["neighbours_pixels"] = nearest_neighbours(x, NUM_NEIGHBOURS)
+    facts, same = {}, ""
+    if y.shape[1]:
+        facts = {f"same_class_of_{name}": round(agreement(near, y[:, 0]), 4) for name, near in tensors.items()}
+        in_h, in_pixels = (f"{100 * value:.1f} %" for value in facts.values())
+        same = f" Of all these neighbours {in_h} have their image's class in h, {in_pixels} in pixels."
+    figure = neighbours(
+        x[look.rows],
+        *(x[near[look.rows]] for near in tensors.values()),
+        levels=look.levels,
+        labels=class_names(y[look.rows]),
+        title="Nearest neighbours",
+        caption=f"The {NUM_NEIGHBOURS} nearest of {len(x) - 1:,} other images, nearest first: by the Euclidean "
+        f"distance of posterior means, and of pixels.{same} {look.how}",
+    )
+    return {"neighbours": figure}, tensors, facts
+
+
+def between_four(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
+    """A grid between four images."""
+    rows = varied(look.points.y, 4)
+    x, y, means = look.images(rows)
+    h = path_grid(means, SIDE, SIDE)
+    drawn = look.decode_alike(h, path_grid(y, SIDE, SIDE, switch_half_way))  # labels of the nearest corner
+    figure = patch(
+        drawn,
+        x,
+        levels=look.levels,
+        title="Between four images",
+        caption=f"In frames the originals, images {', '.join(map(str, rows.tolist()))}; between them p(x | h), h on "
+        "great arcs between their posterior means, down both sides and then across, all with the same random numbers."
+        f"{look.given and look.given[:-1] + ': that of the nearest corner.'} {look.how}",
+    )
+    return {"grid": figure}, {"grid": drawn.to(torch.uint8), "grid_h": h, "corners": rows}, {}
+
+
+def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
+    """Lossy decompression: one h, many draws."""
+    x, y, _ = look.images(look.rows)
+    draws = reconstruct(look.model, x, y=y, num_draws=MEAN_DRAWS, seed=look.seed, progress=True)
+    mean = draws.float().mean(0)
+    figure = decompressions(
+        x,
+        draws[: look.num_draws],
+        mean,
+        levels=look.levels,
+        labels=class_names(y),
+        title="Lossy decompression",
+        caption="All draws of a row share h = E[q(h|x)] of the original. What they have in common is what h knows, "
+        f"where they differ is what the decoder invents; the mean is over {MEAN_DRAWS} draws.{look.given} {look.how}",
+    )
+    return {"decompression": figure}, {"draws": draws.to(torch.uint8), "draws_mean": mean}, {}
+
+
+def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
+    """Completion of half-hidden images."""
+    x, y, _ = look.images(look.rows)
+    n, known = look.num_draws, upper_rows(x.shape[1:], x.shape[2] // 2, x.device)
+    start, labels = x.repeat(n, 1, 1, 1), y.repeat(n, 1)
+    drawn = complete_in_rounds(look.model, start, known, labels, rounds=ROUNDS, seed=look.seed, progress=True)
+    drawn = drawn.unflatten(0, (n, -1))
+    figure = completions(
+        x,
+        known,
+        drawn,
+        levels=look.levels,
+        labels=class_names(y),
+        title="Completion of half-hidden images",
+        caption="Blue was hidden from the model, encoder and decoder alike: h ~ q(h|x) and the hidden rows are drawn "
+        f"in turn, {ROUNDS} times, from an image whose hidden rows are 0 on (Rezende et al. 2014, appendix F)."
+        f"{look.given} {look.how}",
+    )
+    return {"completion": figure}, {"completions": drawn.to(torch.uint8), "known": known}, {}
+
+
+def save(out: Path, checkpoint: Path, figures: dict[str, Figure], tensors: Tensors, facts: Facts) -> None:
+    """Write all files, each atomically, with what is needed to reproduce them."""
+    for name, figure in figures.items():
+        (save_cloud if name in CLOUDS else save_figure)(figure, out / f"{name}.png")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(out / "latents.safetensors", safetensors_bytes(plain, {"seed": str(facts["seed"])}))
+    write_json(out / "latents.json", facts)
+    write_provenance(out, load_config(checkpoint))
+
+
+def _class(y: Tensor) -> str:
+    return f" (class {', '.join(map(str, y.tolist()))})" if len(y) else ""

@@ -1,0 +1,109 @@
+"""Everything that is measured, by the names that it has in metrics.json; units are in the names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pixelvae.data.splits import DataSet, Split
+from pixelvae.distributed import World
+from pixelvae.evaluation.agreement import accuracy, reconstruction_agreement, train_classifier
+from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_importance_weighted
+from pixelvae.evaluation.information import active_units, latent_health, posterior_means
+from pixelvae.evaluation.probes import probe_pixels
+from pixelvae.models.base import GenerativeModel
+from pixelvae.models.pixelvae import PixelVAE
+
+Metrics = dict[str, Any]
+
+
+def bound_metrics(
+    model: GenerativeModel, split: Split, *, num_samples: int, iwae_images: int | None = None, seed: int, world: World
+) -> Metrics:
+    """The bounds, and the active units of a model with latents.
+
+    Args:
+        model: On the device of ``world``.
+        split: What is measured.
+        num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
+        iwae_images: Evaluate the importance-weighted bound on about so many images only; all by default.
+        seed: Of the noise.
+        world: The ranks that share the work.
+    """
+    bounds = evaluate_bound(model, split, seed=seed, world=world, progress=world.is_main)
+    metrics: Metrics = {
+        "elbo_nats": bounds.elbo,
+        "log_px_nats": bounds.log_px,
+        "kl_nats": bounds.kl,
+        "bits_per_dim": bits_per_dim(bounds.elbo, bounds.num_dims),
+        "num_test_images": bounds.num_images,
+        "class_conditional": bool(model.spec.num_classes),
+    }
+    if num_samples:
+        iwae = evaluate_importance_weighted(
+            model,
+            split,
+            num_samples=num_samples,
+            seed=seed,
+            world=world,
+            max_images=iwae_images,
+            progress=world.is_main,
+        )
+        metrics |= {
+            "nll_iwae_nats": -iwae.log_px,
+            "nll_iwae_stderr_nats": iwae.stderr,
+            "num_importance_samples": iwae.num_samples,
+            "num_iwae_images": iwae.num_images,
+        }
+    if isinstance(model, PixelVAE):
+        means = posterior_means(model, split, device=world.device)
+        metrics |= {
+            "active_units": int(active_units(means).sum()),
+            "kl_per_dim_nats": [round(value, 4) for value in bounds.kl_groups.tolist()],
+        }
+    return metrics
+
+
+def information_metrics(
+    model: PixelVAE, split: Split, bounds: Mapping[str, Any], *, seed: int, world: World
+) -> Metrics:
+    """Rate, distortion and mutual information; ``bounds`` are those of :func:`bound_metrics`.
+
+    If the mutual information is at its cap, the KL of the marginals is no more than an upper bound.
+    """
+    health = latent_health(model, split, seed=seed, device=world.device)
+    nats, cap, num_images = health.mutual_information
+    return {
+        "rate_nats": bounds["kl_nats"],
+        "distortion_nats": -bounds["log_px_nats"],
+        "mutual_information_nats": nats,
+        "mutual_information_cap_nats": cap,
+        "num_mutual_information_images": num_images,
+        "marginal_kl_at_most_nats": bounds["kl_nats"] - nats,
+        "information_per_dim_nats": [round(value, 4) for value in health.information.tolist()],
+    }
+
+
+def pixel_probe_metrics(data: DataSet, split: Split, *, latent_dim: int, max_images: int) -> Metrics:
+    """Probes of what is not learnt: pixels, and as many of their principal components as there are latents."""
+    metrics: Metrics = {}
+    for name, probed in probe_pixels(data, split, latent_dim=latent_dim, max_images=max_images).items():
+        metrics |= probed.metrics(f"_{name}")
+    return metrics | {"num_probe_train_images": min(max_images, len(data.train))}
+
+
+def agreement_metrics(
+    model: PixelVAE, data: DataSet, split: Split, *, max_images: int, seed: int, world: World
+) -> Metrics:
+    """How often a classifier of real images assigns a reconstruction to its original's class."""
+    device, progress = world.device, world.is_main
+    classifier = train_classifier(data.train, seed=seed, device=device, progress=progress)
+    found = reconstruction_agreement(
+        model, classifier, split, seed=seed, device=device, max_images=max_images, progress=progress
+    )
+    return {
+        "reconstruction_agreement": found.reconstructions,
+        "original_agreement": found.originals,
+        "num_agreement_images": found.num_images,
+        "classifier_accuracy": accuracy(classifier, split, device=device),
+    }

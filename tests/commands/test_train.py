@@ -1,0 +1,46 @@
+"""Training from the command line, and the runs that other commands ask for."""
+
+import pytest
+import yaml
+
+from pixelvae.checkpoint import load_config, load_progress
+from pixelvae.commands import train
+from small_runs import CONFIG
+
+TRAIN = {"batch_size": 4, "compile": "never", "validate_every": 4, "validation_images": 50}
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(CONFIG | {"train": TRAIN, "objective": {}, "out": "overridden", "seed": 3}))
+    return path
+
+
+def test_a_run_keeps_its_resolved_configuration_and_names_what_comes_next(config, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["--config", str(config), f"--out={out}", "--train.steps=2", "--device=cpu"]
+    train.run(arguments)
+    assert load_progress(out / "best").step == 2
+    kept = load_config(out / "best")
+    assert (kept["seed"], kept["train"]["steps"], kept["out"]) == (3, 2, str(out))
+    said = capsys.readouterr().out
+    assert "8 images in" in said
+    assert f"pixelvae evaluate {out}/best" in said
+    with pytest.raises(ValueError, match="already holds a run; add --resume"):
+        train.run(arguments)
+
+
+def test_a_run_is_started_resumed_and_left_alone_when_it_is_finished(config, tmp_path, monkeypatch):
+    out, given, run = tmp_path / "run", [], train.run
+    monkeypatch.setattr(train, "run", lambda arguments: (given.append(arguments), run(arguments)))
+    train.run_to_end(config, out, 2, "cpu", "--train.learning_rate=0.002")
+    assert load_progress(out / "last").step == 2
+    assert load_config(out / "last")["train"]["learning_rate"] == 0.002
+    train.run_to_end(config, out, 2, "cpu")
+    assert len(given) == 1
+    with pytest.raises(ValueError, match="holds a run of 2 steps, wanted 4"):
+        train.run_to_end(config, out, 4, "cpu")
+    train.run_or_resume(config, out, "--train.steps=4", "--device=cpu")
+    assert load_progress(out / "last").step == 4
+    assert [("--resume=true" in arguments) for arguments in given] == [False, True]
