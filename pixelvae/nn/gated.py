@@ -86,7 +86,8 @@ class GatedLayer(nn.Module):
         self, v: Tensor, h: Tensor, v_context: LayerContext, h_context: LayerContext
     ) -> tuple[Tensor, Tensor, Tensor]:
         """v, h and the contexts of both gates -> v', h', y."""
-        if fused_gated.runs(self) and fused_gated.takes(v_context, h_context):
+        learned = self.first and (v.requires_grad or h.requires_grad)  # the native code takes the first for data
+        if fused_gated.runs(self) and fused_gated.takes(v_context, h_context) and not learned:
             return fused_gated.gated_layer(self, v, h, v_context, h_context)
         v_context = v_context.value() if isinstance(v_context, Projection) else v_context
         h_context = h_context.value() if isinstance(h_context, Projection) else h_context

@@ -40,7 +40,8 @@ def contexts(kind, p, sites):
 def outcome(layer, v, h, leaves, kind, weights):
     """The outputs, and the gradients of everything, all in float64. ``weights`` of the outputs make the scalar."""
     dtype = next(layer.parameters()).dtype
-    v, h, *leaves = (x.to(dtype).clone().requires_grad_() for x in (v, h, *leaves))
+    v, h = (x.to(dtype).clone().requires_grad_(not layer.first) for x in (v, h))
+    leaves = [x.to(dtype).clone().requires_grad_() for x in leaves]
     if kind in ("map", "narrow map"):
         given = [Projection(leaves[0], weight) for weight in leaves[1:]]
     else:
@@ -145,6 +146,17 @@ def test_nothing_changes_without_autocast_or_gradients():
     assert torch.equal(decoder(x), before)
     with autocast(), torch.no_grad():
         assert torch.equal(decoder(x), with_rounding)
+
+
+def test_inputs_of_a_first_layer_that_are_no_data_get_their_gradient():
+    """The native code knows none for them, so plain torch computes that layer."""
+    layer = GatedLayer(2, 16, rows=1, columns=3, taps=1, mask=None, first=True)
+    fuse(layer)
+    v, h = torch.randn(2, B, 2, 5, 6).requires_grad_()
+    with autocast():
+        outputs = layer(v, h, 0.0, 0.0)
+    found = torch.autograd.grad(sum(y.float().sum() for y in outputs), [v, h])
+    assert all(x.abs().sum() > 0 for x in found)
 
 
 def test_other_sizes_and_ordered_colours_train_unfused():
