@@ -9,8 +9,9 @@ import torch
 from families import DECODERS, by_name, random_levels
 from pixelvae import DataSpec
 from pixelvae.data.spec import ABSENT
-from pixelvae.generation import complete, decode, draw, generators, interpolate, reconstruct, sample, score, walk
+from pixelvae.generation import complete, decode, generators, interpolate, reconstruct, sample, score
 from pixelvae.latents import paths
+from pixelvae.walk import draw, walk
 from tiny import BINARY, autoregressive, every_x, labels, log_px_by_quadrature, p_value, position, vae
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelvae import PixelVAE, load
+from pixelvae import load
 from pixelvae.commands.checkpoints import device_of, origin, save_with_settings
 from pixelvae.data import DataSpec
 from pixelvae.data.labels import label_combinations

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pixelvae.data.spec import DataSpec
 from pixelvae.decoders.base import AutoregressiveDecoder
 from pixelvae.nn.causal import Pointwise, channel_mask, matrix, shift_down, shift_right
+from pixelvae.nn.fused_gated import LayerContext, Projection, runs
 from pixelvae.nn.gated import GatedLayer
 from pixelvae.sampling.plan import Draft, Plan, Source, taps
 
@@ -170,9 +171,22 @@ class GatedPixelCNN(AutoregressiveDecoder):
         weight = self.context_projection.weight[:, :, None, None]
         return list(F.conv2d(context, weight).split(self.context_widths, dim=1))
 
+    def layer_contexts(self, context: Tensor | None) -> list[LayerContext]:
+        """What context_biases gives; of a map only its head's, where all layers are fused and project it themselves."""
+        if (
+            context is None
+            or context.ndim == 2
+            or self.current is not None
+            or not all(runs(layer) for layer in self.layers)
+        ):
+            return [*self.context_biases(context)]
+        self.check_context(context)
+        *gates, head = self.context_projection.weight.split(self.context_widths)
+        return [*(Projection(context, gate) for gate in gates), Projection(context, head).value()]
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """All conditionals at once. (B, C, H, W) integers -> (B, P, H, W)."""
-        *gates, head_context = self.context_biases(context)
+        *gates, head_context = self.layer_contexts(context)
         signal = self.signal(x)
         v, h = shift_down(signal), shift_right(signal)
         if self.current is not None:

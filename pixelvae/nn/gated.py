@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pixelvae.nn import fused_gated
 from pixelvae.nn.causal import CausalConv2d, Pointwise
+from pixelvae.nn.fused_gated import LayerContext, Projection
 
 
 def gate(a: Tensor) -> Tensor:
@@ -50,10 +52,15 @@ class GatedLayer(nn.Module):
         first: The first layer's h is the image, which cannot be added to h'.
         last: The last layer's h' is used by nobody: it has the gate's output y alone.
 
+    Attributes:
+        fused: Whether training in bfloat16 on the CPU runs as one piece of native code: :mod:`pixelvae.nn.fused_gated`.
+
     Shape:
-        v, h: (B, in_channels, H, W); v_context, h_context: broadcastable to (B, 2p, H, W).
+        v, h: (B, in_channels, H, W); v_context, h_context: broadcastable to (B, 2p, H, W), or projections of maps.
         Returns v', h' and y = gate(a_h), each (B, p, H, W); y feeds the skip connection.
     """
+
+    fused = False
 
     def __init__(
         self,
@@ -76,12 +83,25 @@ class GatedLayer(nn.Module):
         self.first = first
 
     def forward(
-        self, v: Tensor, h: Tensor, v_context: Tensor | float, h_context: Tensor | float
+        self, v: Tensor, h: Tensor, v_context: LayerContext, h_context: LayerContext
     ) -> tuple[Tensor, Tensor, Tensor]:
         """v, h and the contexts of both gates -> v', h', y."""
+        learned = self.first and (v.requires_grad or h.requires_grad)  # the native code takes the first for data
+        if fused_gated.runs(self) and fused_gated.takes(v_context, h_context) and not learned:
+            return fused_gated.gated_layer(self, v, h, v_context, h_context)
+        v_context = v_context.value() if isinstance(v_context, Projection) else v_context
+        h_context = h_context.value() if isinstance(h_context, Projection) else h_context
         v_sum = self.vertical(v) + v_context  # (B, 2p, H, W)
         h_sum = self.horizontal(h) + self.vertical_to_horizontal(v_sum) + h_context
         y = gate(h_sum)  # (B, p, H, W)
         if self.out is None:
             return v, h, y
         return gate(v_sum), self.out(y) if self.first else h + self.out(y), y
+
+
+def fuse(model: nn.Module) -> None:
+    """Let the gated layers that it fits train as native code, where the CPU has AMX and a C++ compiler is there."""
+    layers = [m for m in model.modules() if isinstance(m, GatedLayer) and fused_gated.fits(m)]
+    if layers and fused_gated.library() is not None:
+        for layer in layers:
+            layer.fused = True

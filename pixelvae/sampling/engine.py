@@ -4,66 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from pixelvae.sampling.build import NATIVE, BuildError, build
-from pixelvae.sampling.plan import LANES, Native, Plan, Product, Ref, merged, whole
+from pixelvae.native import BuildError, build
+from pixelvae.sampling.layout import Packed
+from pixelvae.sampling.plan import Native, Plan
 from pixelvae.sampling.stepper import Stepper
 
-SOURCES = [Path(__file__).with_name(name) for name in ("engine.cpp", "levels.h", "numbers.h")]
-ACTIVATIONS = ("none", "relu", "silu", "gate", "lstm")
+SOURCE = Path(__file__).with_name("engine.cpp")
+FLAGS = ("-ffp-contract=fast", "-pthread")
+NATIVE = ("-march=native",)
 LAWS = ("softmax", "logistic_mixture")
 BLOCK = 16  # examples that one thread walks with at once: enough to reuse a weight, few enough to stay in its cache
 NOTHING, VECTOR, MAP = range(3)
-
-
-class _Map(ctypes.Structure):
-    _fields_ = [*((name, ctypes.c_int32) for name in ("stride", "rows", "left", "columns")), ("offset", ctypes.c_int64)]
-
-
-class _Ref(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int32) for name in ("map", "dy", "dx", "start")]
-
-
-class _Source(ctypes.Structure):
-    _fields_ = [("at", _Ref), ("size", ctypes.c_int32), ("unused", ctypes.c_int32)]
-
-
-class _Operation(ctypes.Structure):
-    _fields_ = [
-        *(
-            (name, ctypes.c_int32)
-            for name in ("size", "activation", "first_source", "num_sources", "depth", "has_context")
-        ),
-        *((name, _Ref) for name in ("out", "add", "cell", "cell_out")),
-        *((name, ctypes.c_int64) for name in ("weight", "bias", "context_bias")),
-    ]
-
-
-class _Plan(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("maps", "sources", "operations", "weights", "biases", "levels")),
-        *(
-            (name, ctypes.c_int32)
-            for name in ("num_maps", "row_end", "sweep_end", "site_end", "channels", "num_levels")
-        ),
-        *(
-            (name, ctypes.c_int32)
-            for name in ("features", "height", "width", "columns", "channel_masked", "context_dim")
-        ),
-        *((name, ctypes.c_int32) for name in ("context_size", "max_sources", "max_size", "num_params")),
-        ("params", _Ref),
-        ("state_size", ctypes.c_int64),
-    ]
 
 
 class _Walk(ctypes.Structure):
@@ -92,7 +53,7 @@ def library(target: tuple[str, ...] = NATIVE) -> ctypes.CDLL:
     Raises:
         BuildError: If it cannot be built here.
     """
-    path = build(SOURCES, target)
+    path = build(SOURCE, [*FLAGS, *target])
     try:
         engine = ctypes.CDLL(str(path))
     except OSError as error:
@@ -120,88 +81,6 @@ def reason_against(plan: Plan) -> str:
     return f"cannot be built: {reason}" if reason else ""
 
 
-class Packed:
-    """A plan in the engine's layout. Holds its own copy of all weights."""
-
-    def __init__(self, plan: Plan, target: tuple[str, ...] = NATIVE) -> None:
-        self.plan, self.library = plan, library(target)
-        products = [*plan.row, *plan.sweep, *plan.site]
-        self.weights: list[Tensor] = []
-        self.biases = [plan.levels.new_zeros(max(whole(p.size) for p in products))]  # of those without
-        self.sources: list[_Source] = []
-        self.context_size = 0
-        operations = (_Operation * len(products))(*map(self._operation, products))
-        maps, state_size = self._maps()
-        self.kept = (
-            maps,
-            (_Source * max(1, len(self.sources)))(*self.sources),
-            operations,
-            torch.cat(
-                [*self.weights, plan.levels.new_zeros(LANES)]
-            ),  # torch aligns to whole cache lines, numpy does not
-            torch.cat(self.biases),
-            plan.levels.clone(memory_format=torch.contiguous_format),
-        )
-        ends = (len(plan.row), len(plan.row) + len(plan.sweep), len(products))
-        self.structure = _Plan(
-            *(a.data_ptr() if isinstance(a, Tensor) else ctypes.addressof(a) for a in self.kept),
-            *(len(plan.maps), *ends, plan.channels, *plan.levels.shape),
-            *(plan.height, plan.width, plan.columns, plan.channel_masked, plan.context_dim),
-            self.context_size,
-            max((o.num_sources for o in operations), default=0),
-            max(whole(p.size) for p in products),
-            plan.num_params,
-            _reference(plan.params),
-            state_size,
-        )
-        self.address = ctypes.addressof(self.structure)
-
-    def _maps(self) -> tuple[Any, int]:
-        """All maps of one example one after the other; its size is no multiple of a page."""
-        plan, offset, maps = self.plan, 0, []
-        for m in plan.maps:
-            columns = m.left + plan.columns + m.right
-            maps.append(_Map(m.stride, m.rows, m.left, columns, offset))
-            offset += whole(m.rows * columns * m.stride)
-        return (_Map * len(maps))(*maps), offset + LANES + (LANES if offset // LANES % 2 else 0)
-
-    def _operation(self, product: Product) -> _Operation:
-        sources = merged(self.plan, product.sources)
-        first = len(self.sources)
-        self.sources += [_Source(_reference(source.at), len(source.weight)) for source in sources]
-        matrices = [source.weight for source in sources] + [v for v in (product.context,) if v is not None]
-        weight, bias = sum(map(len, self.weights)), 0
-        if matrices:
-            self.weights.append(_in_vectors(torch.cat(matrices)))
-        if product.bias is not None:
-            bias = sum(map(len, self.biases))
-            self.biases.append(F.pad(product.bias, (0, whole(product.size) - product.size)))
-        context_bias = self.context_size
-        self.context_size += 0 if product.context is None else whole(product.size)
-        return _Operation(
-            product.size,
-            ACTIVATIONS.index(product.act),
-            first,
-            len(sources),
-            sum(len(source.weight) for source in sources),
-            product.context is not None,
-            *(_reference(ref) for ref in (product.out, product.add, product.cell, product.cell_out)),
-            weight,
-            bias,
-            context_bias,
-        )
-
-
-def _reference(ref: Ref | None) -> _Ref:
-    return _Ref(-1) if ref is None else _Ref(*ref)
-
-
-def _in_vectors(weight: Tensor) -> Tensor:
-    """(K, N) -> (N / LANES, K, LANES), filled up with zeros, flat."""
-    filled = F.pad(weight, (0, whole(weight.shape[1]) - weight.shape[1]))
-    return filled.unflatten(1, (-1, LANES)).transpose(0, 1).flatten()
-
-
 def _laid_out(plan: Plan, context: Tensor | None) -> tuple[int, Tensor | None]:
     """A context as the engine reads it: (B, D), or (B, H, columns, D), its last column repeated beyond the image."""
     if context is None:
@@ -225,6 +104,7 @@ def run(
     known: Tensor | None = None,
     temperature: float = 1.0,
     threads: int | None = None,
+    target: tuple[str, ...] = NATIVE,
     progress: bool = False,
 ) -> Walked:
     """A whole walk: every level is x where ``known``, else decided by u.
@@ -238,6 +118,7 @@ def run(
         known: (B, C, *S) true where x is kept.
         temperature: Draws from pmf^(1/temperature); 0 takes the most probable level.
         threads: Number of threads; torch.get_num_threads() by default.
+        target: Flags of the compiler that choose the processor.
         progress: Whether to show a progress bar with the time left.
     """
     plan, batch = packed.plan, len(u)
@@ -259,17 +140,17 @@ def run(
         temperature,
     )
     if batch:
-        _watch(packed, walk, done, batch * plan.height * plan.width, progress)
+        _watch(library(target), walk, done, batch * plan.height * plan.width, progress)
     return Walked(x, log_p)
 
 
-def _watch(packed: Packed, walk: _Walk, done: Tensor, total: int, progress: bool) -> None:
+def _watch(engine: ctypes.CDLL, walk: _Walk, done: Tensor, total: int, progress: bool) -> None:
     """Run a walk in a thread of its own, so that it can be watched and interrupted."""
     if not progress:
-        packed.library.walk(ctypes.byref(walk))
+        engine.walk(ctypes.byref(walk))
         return
     with ThreadPoolExecutor(1) as pool, tqdm(total=total, desc="walk", unit="site", leave=False) as bar:
-        future = pool.submit(packed.library.walk, ctypes.byref(walk))
+        future = pool.submit(engine.walk, ctypes.byref(walk))
         try:
             while not future.done():
                 try:
@@ -285,17 +166,19 @@ def _watch(packed: Packed, walk: _Walk, done: Tensor, total: int, progress: bool
 class EngineStepper(Stepper):
     """A plan one site at a time, for whoever chooses the levels outside."""
 
-    def __init__(self, packed: Packed, context: Tensor | None, batch_size: int) -> None:
-        self.packed, self.batch_size = packed, batch_size
+    def __init__(
+        self, packed: Packed, context: Tensor | None, batch_size: int, target: tuple[str, ...] = NATIVE
+    ) -> None:
+        self.packed, self.batch_size, self.library = packed, batch_size, library(target)
         kind, self.context = _laid_out(packed.plan, context)
         address = None if self.context is None else self.context.data_ptr()
-        self.block = packed.library.open_block(
+        self.block = self.library.open_block(
             ctypes.c_void_p(packed.address), ctypes.c_void_p(address), kind, batch_size
         )
 
     def __del__(self) -> None:
         """Free the engine's memory."""
-        self.packed.library.close_block(ctypes.c_void_p(self.block))
+        self.library.close_block(ctypes.c_void_p(self.block))
 
     def params(self, x_site: Tensor) -> Tensor:
         """Params of the current site, given its channels known so far. (B, C) levels -> (B, P)."""
@@ -307,7 +190,7 @@ class EngineStepper(Stepper):
     def push(self, x_site: Tensor) -> None:
         """Commit the current site's (B, C) levels and move on to the next."""
         self._show(x_site)
-        self.packed.library.push(ctypes.c_void_p(self.block))
+        self.library.push(ctypes.c_void_p(self.block))
 
     def _show(self, x_site: Tensor) -> None:
         levels = x_site.to(torch.long).contiguous()
@@ -315,7 +198,4 @@ class EngineStepper(Stepper):
 
     def _call(self, name: str, argument: ctypes.c_void_p) -> None:
         plan = ctypes.c_void_p(self.packed.address)
-        getattr(self.packed.library, name)(ctypes.c_void_p(self.block), plan, argument, self.batch_size)
-
-
-__all__: Sequence[str] = ("EngineStepper", "Packed", "Walked", "library", "reason_against", "run")
+        getattr(self.library, name)(ctypes.c_void_p(self.block), plan, argument, self.batch_size)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from pixelvae.checkpoint import Progress
-from pixelvae.distributed import Precision, World, autocast
+from pixelvae.distributed import Precision, World, autocast, resolve_precision
 from pixelvae.models.base import Bound, GenerativeModel
+from pixelvae.nn.gated import fuse
 from pixelvae.training.objective import Multiplier, Objective
 
 COMPILE_REPAYS_AFTER = 3000  # steps; torch.compile takes 10 to 60 s to start and saves about a third of a step
@@ -126,6 +127,8 @@ class Trainer:
         self.multiplier = None if objective.rate is None else Multiplier(objective.rate)
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
         self.model = model.to(world.device).to(memory_format=memory_format)
+        if world.device.type == "cpu" and resolve_precision(training.precision, world.device) == "bf16-mixed":
+            fuse(self.model)
         self.average = AveragedModel(self.model, multi_avg_fn=moving_average(training.ema_decay))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True

@@ -19,10 +19,9 @@ from pixelvae import (
     VectorContext,
     WaveNet,
 )
-from pixelvae.generation import draw, fill, walk
 from pixelvae.sampling import engine
-from pixelvae.sampling.build import BuildError, build
 from pixelvae.sampling.plan import Native
+from pixelvae.walk import draw, fill, walk
 
 CONTEXT_DIM = 3
 OTHER_TARGETS = {"x86-64": ("-march=x86-64-v3",)}  # vectors half as wide
@@ -104,24 +103,26 @@ class TestPromise:
         decoder = lively(case.make(spec, num_params, 0 if context is None else CONTEXT_DIM).float())
         plan, native, u = decoder.plan(), Native("softmax"), torch.rand(n, *spec.shape)
         context = decoder.plan_context(context, n)
-        native_build, other_build = engine.Packed(plan), engine.Packed(plan, other)
-        whole = engine.run(native_build, native, context, u, threads=2)
+        packed = engine.Packed(plan)
+        whole = engine.run(packed, native, context, u, threads=2)
         for again in (
-            engine.run(other_build, native, context, u, threads=1),
-            engine.run(native_build, native, context, u, threads=3),
+            engine.run(packed, native, context, u, threads=1, target=other),
+            engine.run(packed, native, context, u, threads=3),
         ):
             assert torch.equal(again.x, whole.x)
             assert torch.equal(again.log_p, whole.log_p)
         for part in (slice(0, 1), slice(5, 7), slice(20, 37)):
-            alone = engine.run(other_build, native, None if context is None else context[part], u[part], threads=1)
+            alone = engine.run(
+                packed, native, None if context is None else context[part], u[part], threads=1, target=other
+            )
             assert torch.equal(alone.log_p, whole.log_p[part])
 
     def test_for_every_param(self, other):
         """Not only for what the params say of the levels drawn."""
         decoder = make_decoder(OPTIONS["grey-4-whole_vectors"], torch.zeros(1, CONTEXT_DIM))
         x, context = random_levels(19, decoder.spec), torch.randn(19, CONTEXT_DIM)
-        packed = [engine.Packed(decoder.plan()), engine.Packed(decoder.plan(), other)]
-        steppers = [engine.EngineStepper(p, context[:n], n) for p in packed for n in (19, 1)]
+        packed, targets = engine.Packed(decoder.plan()), (engine.NATIVE, other)
+        steppers = [engine.EngineStepper(packed, context[:n], n, target) for target in targets for n in (19, 1)]
         for i, j in product(range(4), range(6)):
             all_params = [stepper.params(x[: stepper.batch_size, :, i, j]) for stepper in steppers]
             assert all(torch.equal(params, all_params[0][: len(params)]) for params in all_params)
@@ -283,44 +284,6 @@ class TestWithoutACompiler:
     def test_compiled_says_why_not(self):
         with pytest.raises(ValueError, match=r"cannot be built: no C\+\+ compiler.*choose stepper: eager"):
             make_decoder(OPTIONS["grey-2"]).stepper(None, 1, "compiled")
-
-
-class TestBuild:
-    """C++ to a shared library in the cache."""
-
-    @pytest.fixture(autouse=True)
-    def cache(self, monkeypatch, tmp_path):
-        monkeypatch.setenv("PIXELVAE_CACHE", str(tmp_path / "cache"))
-
-    @pytest.fixture
-    def source(self, tmp_path):
-        path = tmp_path / "one.cpp"
-        path.write_text('extern "C" int one() { return 1; }')
-        return path
-
-    def test_builds_once(self, source):
-        path = build([source])
-        changed = path.stat().st_mtime_ns
-        assert build([source]) == path
-        assert path.stat().st_mtime_ns == changed
-        assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing temporary stays
-
-    def test_another_source_is_another_library(self, source):
-        first = build([source])
-        source.write_text('extern "C" int one() { return 2; }')
-        assert build([source]) != first
-
-    def test_a_mistake_is_one_line(self, source):
-        source.write_text("nonsense")
-        with pytest.raises(BuildError, match=r"failed: .*one\.cpp:1") as raised:
-            build([source])
-        assert len(str(raised.value).splitlines()) == 1
-
-    def test_a_folder_that_cannot_be_written_is_named(self, source, monkeypatch, tmp_path):
-        (tmp_path / "file").write_text("")
-        monkeypatch.setenv("PIXELVAE_CACHE", str(tmp_path / "file"))
-        with pytest.raises(BuildError, match="PIXELVAE_CACHE names another folder"):
-            build([source])
 
 
 def test_what_the_engine_is_not_for_is_said():

@@ -1,10 +1,11 @@
-"""Compiles C++ on first use, with the compiler that the system has, into a cache that is safe to share."""
+"""Compiles the package's C++ on first use, with the system's compiler, into a cache that is safe to share."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,8 +14,7 @@ from pathlib import Path
 
 import platformdirs
 
-FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread")
-NATIVE = ("-march=native",)
+FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC")
 SECONDS = 120
 
 
@@ -22,39 +22,45 @@ class BuildError(RuntimeError):
     """No library could be built; says why in one line."""
 
 
-def build(sources: Sequence[Path], target: Sequence[str] = NATIVE) -> Path:
+def build(source: Path, flags: Sequence[str] = ("-march=native",)) -> Path:
     """The shared library of a C++ file, compiled unless the cache has it.
 
-    The cache is the folder ``PIXELVAE_CACHE``, or the user's own cache folder. A library's name is a hash of sources,
-    flags, compiler and processor, and it appears by a rename: processes that build at once do not disturb each other.
+    The cache is the folder ``PIXELVAE_CACHE``, or the user's own cache folder. A library's name is a hash of the
+    source, the headers that it includes, flags, compiler and processor. It appears by a rename, so processes that
+    build at once do not disturb each other.
 
     Args:
-        sources: The file to compile, then the headers that it includes.
-        target: Flags that choose the processor.
+        source: The file to compile.
+        flags: Further flags of the compiler.
 
     Raises:
         BuildError: If there is no compiler, no folder to write to, or the compiler fails.
     """
     compiler = _compiler()
-    flags = [*FLAGS, *target]
-    key = hashlib.sha256(
-        b"\0".join([*(path.read_bytes() for path in sources), " ".join(flags).encode(), _identity(compiler)])
-    )
-    library = _cache() / f"{sources[0].stem}-{key.hexdigest()[:24]}.so"
+    flags = [*FLAGS, *flags]
+    key = hashlib.sha256(b"\0".join([*_texts(source), " ".join(flags).encode(), _identity(compiler)]))
+    library = _cache() / f"{source.stem}-{key.hexdigest()[:24]}.so"
     if library.is_file():
         return library
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             made = Path(folder) / library.name
-            command = [compiler, *flags, str(sources[0]), "-o", str(made)]
+            command = [compiler, *flags, str(source), "-o", str(made)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
             if done.returncode:
-                raise BuildError(f"{compiler} failed: {(done.stderr.strip() or 'no message').splitlines()[0]}")
+                raise BuildError(f"{compiler} failed: {_error_line(done.stderr)}")
             made.replace(library)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{library.parent}: {error}; PIXELVAE_CACHE names another folder") from error
     return library
+
+
+def _texts(source: Path) -> list[bytes]:
+    """A file, and the headers beside it that it includes."""
+    text = source.read_bytes()
+    names = re.findall(rb'^#include "(.+)"$', text, re.MULTILINE)
+    return [text, *(part for name in names for part in _texts(source.parent / name.decode()))]
 
 
 def _compiler() -> str:
@@ -62,6 +68,12 @@ def _compiler() -> str:
         if name and shutil.which(name):
             return str(shutil.which(name))
     raise BuildError("no C++ compiler (c++, g++ or clang++, or what CXX names)")
+
+
+def _error_line(output: str) -> str:
+    """The first line that names an error."""
+    lines = output.strip().splitlines() or ["no message"]
+    return next((line for line in lines if "error" in line), lines[0])
 
 
 def _cache() -> Path:

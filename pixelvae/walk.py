@@ -1,0 +1,128 @@
+"""The one walk over sites: sampling, completion, scoring and coding differ only in how a value is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pixelvae.decoders.base import AutoregressiveDecoder, Stepper, StepperKind
+from pixelvae.likelihoods import Likelihood
+from pixelvae.sampling import engine
+from pixelvae.sampling.engine import Walked
+
+Site = tuple[Any, ...]  # of int; Any lets the type checker see an index in it
+Choose = Callable[[Site, int, Tensor], Tensor]
+
+
+@torch.inference_mode()
+def walk(
+    decoder: AutoregressiveDecoder,
+    likelihood: Likelihood,
+    context: Tensor | None,
+    batch_size: int,
+    choose: Choose,
+    *,
+    stepper: StepperKind | Stepper = "auto",
+    progress: bool = False,
+) -> Tensor:
+    """Visit the sites in raster order, the channels of each in order, and let ``choose`` fix every value.
+
+    Sampling, completion, scoring and coding differ only in ``choose``.
+
+    Args:
+        decoder: Gives the params of every site through its stepper.
+        likelihood: Turns them into probabilities of the levels.
+        context: (B, D), (B, D, *S) or None.
+        batch_size: B.
+        choose: (site, channel, pmf (B, K)) -> (B,) integer levels.
+        stepper: Kind of the decoder's stepper, see :meth:`AutoregressiveDecoder.stepper`, or one to start with.
+        progress: Whether to show a progress bar with the time left.
+
+    Returns:
+        x, (B, C, *S) integer levels.
+    """
+    spec = decoder.spec
+    conditionals = stepper if isinstance(stepper, Stepper) else decoder.stepper(context, batch_size, stepper)
+    device = next(decoder.parameters()).device
+    sites = list(product(*map(range, spec.sites)))
+    x = torch.zeros(len(sites), batch_size, spec.channels, dtype=torch.long, device=device)
+    bar = tqdm(sites, desc="walk", unit="site", disable=not progress, leave=False)
+    for site, x_site in zip(bar, x, strict=True):  # x_site: (B, C), zero where not yet known
+        for channel in range(spec.channels):
+            if channel == 0 or decoder.channel_masked:
+                params = conditionals.params(x_site)
+            x_site[:, channel] = choose(site, channel, likelihood.pmf(params, x_site, channel))
+        conditionals.push(x_site)
+    return x.permute(1, 2, 0).reshape(batch_size, *spec.shape)
+
+
+def draw(pmf: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
+    """Invert the cumulative distribution: the first level whose cumulative probability exceeds u.
+
+    Args:
+        pmf: (B, K).
+        u: (B,) uniform in [0, 1).
+        temperature: Draws from pmf^(1/temperature), normalised; 0 takes the most probable level.
+    """
+    if temperature < 1e-30:  # less than that no float can tell from 0
+        return pmf.argmax(1)
+    if temperature != 1:
+        pmf = ((pmf / pmf.amax(1, keepdim=True)).log() / temperature).softmax(1)
+    cumulative = pmf.cumsum(1)[:, :-1]  # the last level takes what rounding leaves
+    return (u.to(pmf.dtype)[:, None] >= cumulative).sum(1)
+
+
+@torch.inference_mode()
+def fill(
+    decoder: AutoregressiveDecoder,
+    likelihood: Likelihood,
+    context: Tensor | None,
+    u: Tensor,
+    *,
+    x: Tensor | None = None,
+    known: Tensor | None = None,
+    temperature: float = 1.0,
+    stepper: StepperKind = "auto",
+    progress: bool = False,
+) -> Walked:
+    """One walk in which every value is x where ``known``, and else decided by u: sampling, completion and scoring.
+
+    In one call of the compiled engine where the decoder has a plan and the likelihood is the engine's own, else by
+    :func:`walk`.
+
+    Args:
+        decoder: Gives the params of every site.
+        likelihood: Turns them into probabilities of the levels.
+        context: (B, D), (B, D, *S) or None.
+        u: (B, C, *S) uniform numbers in [0, 1).
+        x: (B, C, *S) integer levels, needed where ``known``.
+        known: (B, C, *S), true where x is kept; nowhere by default.
+        temperature: Divides the log probabilities of what is drawn; 0 takes the most probable level.
+        stepper: See :meth:`AutoregressiveDecoder.stepper`.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The levels, and log p of each in nats at temperature 1, both (B, C, *S).
+    """
+    prepared = decoder.choose(stepper)
+    if prepared is not None and likelihood.native is not None and prepared.runs_in_engine(stepper):
+        context = decoder.plan_context(context, len(u))
+        return engine.run(
+            prepared.packed, likelihood.native, context, u, x=x, known=known, temperature=temperature, progress=progress
+        )
+    log_p = torch.zeros_like(u)
+
+    def choose(site: Site, channel: int, pmf: Tensor) -> Tensor:
+        here = (slice(None), channel, *site)
+        value = draw(pmf, u[here], temperature)
+        if known is not None and x is not None:
+            value = torch.where(known[here], x[here], value)
+        log_p[here] = pmf.gather(1, value[:, None])[:, 0].log()
+        return value
+
+    return Walked(walk(decoder, likelihood, context, len(u), choose, stepper=stepper, progress=progress), log_p)
