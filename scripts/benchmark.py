@@ -29,7 +29,8 @@ from pixelvae.models.pixelvae import AutoregressiveModel
 from pixelvae.reporting.figures import COLOURS, save_figure
 from pixelvae.storage import write_atomically
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Trainer, Training
+from pixelvae.training.options import TrainingOptions
+from pixelvae.training.trainer import Trainer
 from timing import interleaved, seconds
 
 # The network of every figure here: one gated 7x7 layer, then eight gated layers of 3x3, 32 channels.
@@ -161,7 +162,7 @@ def precision(repeats: int, device: torch.device) -> dict[str, Any]:
             decoder=partial(GatedPixelCNN, num_layers=4, channels=16, first_kernel_size=3),
             context=VectorContext,
         )
-        options = Training(steps=PRECISION_STEPS, batch_size=32, precision=kind, compile="never")
+        options = TrainingOptions(steps=PRECISION_STEPS, batch_size=32, precision=kind, compile="never")
         trainer = Trainer(model, options, Objective(), world, seed=0)
         keys = iter(Batches(len(data.train), 32, seed=0))
         for _ in tqdm(range(PRECISION_STEPS), desc=kind, leave=False):

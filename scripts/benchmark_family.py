@@ -22,7 +22,8 @@ from pixelvae.generation import decode, generators
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import AutoregressiveModel
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Trainer, Training
+from pixelvae.training.options import TrainingOptions
+from pixelvae.training.trainer import Trainer
 from timing import interleaved
 
 LINEAGE = ("gated_pixelcnn", "pixelcnn", "row_lstm", "diagonal_bilstm")  # configs/mnist/NAME.yaml: equal parameters
@@ -63,7 +64,7 @@ def wavenet_model(device: torch.device) -> GenerativeModel:
 
 def training_step(name: str, device: torch.device) -> Callable[[], object]:
     """One update as ``fit`` makes it, without torch.compile."""
-    options = Training(batch_size=TRAINING_BATCH, compile="never")
+    options = TrainingOptions(batch_size=TRAINING_BATCH, compile="never")
     trainer = Trainer(lineage_model(name, device), options, Objective(), World(device), seed=0)
     x = torch.randint(0, 2, (TRAINING_BATCH, *BINARY.shape), generator=torch.Generator().manual_seed(0))
     y = torch.zeros(TRAINING_BATCH, 0, dtype=torch.long)

@@ -20,7 +20,7 @@ from pixelvae.models.pixelvae import EncoderFactory, PriorFactory
 from pixelvae.reporting.tensorboard import TensorBoardObserver
 from pixelvae.training.loop import Fitted, fit
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Training
+from pixelvae.training.options import TrainingOptions
 
 
 def main(
@@ -30,7 +30,7 @@ def main(
     encoder: EncoderFactory | None,
     prior: PriorFactory | None,
     context: ContextFactory,
-    train: Training,
+    train: TrainingOptions,
     objective: Objective,
     out: Path,
     latent_dim: int = 32,

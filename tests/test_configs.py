@@ -12,7 +12,8 @@ from pixelvae.data import DataSet
 from pixelvae.data.spec import DataSpec
 from pixelvae.distributed import World
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Trainer, Training
+from pixelvae.training.options import TrainingOptions
+from pixelvae.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*/*.yaml"))
@@ -53,7 +54,7 @@ def test_a_configuration_trains_one_step(path):
     spec = spec_of(config["data"])
     model = build(shrunk(config), spec)
     trainer = Trainer(
-        model, Training(**as_numbers(config["train"]) | {"compile": "never"}), Objective(**config["objective"]),
+        model, TrainingOptions(**as_numbers(config["train"]) | {"compile": "never"}), Objective(**config["objective"]),
         World(torch.device("cpu")), seed=0,
     )  # fmt: skip
     x = torch.randint(0, spec.levels, (2, *spec.shape))
