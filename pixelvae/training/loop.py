@@ -19,6 +19,7 @@ from pixelvae.data.splits import Batches, DataSet
 from pixelvae.distributed import World, resolve_precision
 from pixelvae.evaluation.bounds import Bounds, evaluate_bound
 from pixelvae.evaluation.information import Health, latent_health
+from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.training.objective import Objective
@@ -110,6 +111,7 @@ def fit(
         TrainingDivergedError: If the loss is not finite; names the step, the last checkpoint and remedies.
         CheckpointError: If there is nothing to resume.
     """
+    keep_freed_memory()
     trainer = Trainer(model, training, objective, world, seed)
     if resume:
         trainer.load_state_dict(load_training(out / "last", world.device))
