@@ -16,7 +16,7 @@ from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
 from pixelvae.generation import generators
 from pixelvae.models.base import GenerativeModel
-from pixelvae.reporting.figures import class_names, completions, save_picture
+from pixelvae.reporting.figures import completions, label_texts, save_picture
 
 
 def main(
@@ -73,7 +73,7 @@ def main(
         known,
         draws,
         levels=model.spec.levels,
-        labels=class_names(y),
+        labels=label_texts(y),
         title=f"Completions of {split} images",
         caption=f"Blue was hidden from the model{', the label is given' if model.spec.num_classes else ''}; {how}. "
         f"{checkpoint}, step {load_progress(checkpoint).step:,}, seed {seed}.",

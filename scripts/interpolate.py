@@ -20,7 +20,7 @@ from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
 from pixelvae.generation import generators
 from pixelvae.latents.paths import linear_path, spherical_path
-from pixelvae.reporting.figures import Group, class_names, image_grid, interpolations, save_picture
+from pixelvae.reporting.figures import Group, image_grid, interpolations, label_texts, save_picture
 
 
 def main(
@@ -106,7 +106,7 @@ def image_to_image(
         x,
         xb,
         levels=model.spec.levels,
-        row_labels=[a if a == b else f"{a} → {b}" for a, b in zip(class_names(ya), class_names(yb), strict=True)],
+        row_labels=[a if a == b else f"{a} → {b}" for a, b in zip(label_texts(ya), label_texts(yb), strict=True)],
         headings=("with the left image's label", "with the right image's label")
         if switches
         else ("from h on the left to h on the right",),

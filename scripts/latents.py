@@ -25,7 +25,7 @@ from pixelvae.evaluation.embedding import Posteriors, agreement, nearest_neighbo
 from pixelvae.evaluation.information import active_units
 from pixelvae.generation import decode, generators
 from pixelvae.latents.paths import path_grid, traverse
-from pixelvae.reporting.figures import class_names, completions, save_figure
+from pixelvae.reporting.figures import completions, label_texts, save_figure
 from pixelvae.reporting.latent_figures import cloud, decompressions, neighbours, patch, save_cloud, traversals
 from pixelvae.reporting.projector import write_latents
 from pixelvae.storage import write_atomically
@@ -215,7 +215,7 @@ def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         x[look.rows],
         *(x[near[look.rows]] for near in tensors.values()),
         levels=look.levels,
-        labels=class_names(y[look.rows]),
+        labels=label_texts(y[look.rows]),
         title="Nearest neighbours",
         caption=f"The {NUM_NEIGHBOURS} nearest of {len(x) - 1:,} other images, nearest first: by the Euclidean "
         f"distance of posterior means, and of pixels.{same} {look.how}",
@@ -253,7 +253,7 @@ def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         draws[: look.num_draws],
         mean,
         levels=look.levels,
-        labels=class_names(y),
+        labels=label_texts(y),
         title="Lossy decompression",
         caption="All draws of a row share h = E[q(h|x)] of the original. What they have in common is what h knows, "
         f"where they differ is what the decoder invents; the mean is over {MEAN_DRAWS} draws.{look.given} {look.how}",
@@ -273,7 +273,7 @@ def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         known,
         drawn,
         levels=look.levels,
-        labels=class_names(y),
+        labels=label_texts(y),
         title="Completion of half-hidden images",
         caption="Blue was hidden from the model, encoder and decoder alike: h ~ q(h|x) and the hidden rows are drawn "
         f"in turn, {ROUNDS} times, from an image whose hidden rows are 0 on (Rezende et al. 2014, appendix F)."

@@ -13,7 +13,7 @@ from pixelvae.data import BatchKey
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
-from pixelvae.reporting.figures import class_names, reconstructions, save_picture
+from pixelvae.reporting.figures import label_texts, reconstructions, save_picture
 
 
 def main(
@@ -60,7 +60,7 @@ def main(
         x,
         draws,
         levels=model.spec.levels,
-        labels=class_names(y),
+        labels=label_texts(y),
         title=f"Reconstructions of {split} images",
         caption="All draws of a row share the latents h = E[q(h|x)] of its original; what differs is what the decoder "
         f"makes up{'; the label is given' if model.spec.num_classes else ''}. "

@@ -14,7 +14,7 @@ from pixelvae.data import DataSpec
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
 from pixelvae.generation import decode, generators
-from pixelvae.reporting.figures import class_names, samples, save_picture
+from pixelvae.reporting.figures import label_texts, samples, save_picture
 
 
 def main(
@@ -70,7 +70,7 @@ def main(
         x,
         levels=model.spec.levels,
         columns=columns if rows.shape[1] else 10,
-        labels=class_names(rows),
+        labels=label_texts(rows),
         title=f"Samples of a {type(model).__name__}",
         caption=f"{checkpoint}, step {load_progress(checkpoint).step:,}, temperature {temperature:g}, seed {seed}.",
     )
