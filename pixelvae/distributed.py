@@ -12,6 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pixelvae.memory import keep_freed_memory
+
 Precision = Literal["auto", "float32", "bf16-mixed"]
 
 
@@ -83,7 +85,7 @@ class World:
 
 
 def connect(device: str = "auto") -> World:
-    """Find this process's device, and its peers where torchrun started it (gloo on the CPU, NCCL on CUDA).
+    """Prepare this process for work: memory, device, and its peers under torchrun (gloo on the CPU, NCCL on CUDA).
 
     Args:
         device: ``auto`` takes CUDA where there is one, else the CPU; or any name that torch knows.
@@ -91,6 +93,7 @@ def connect(device: str = "auto") -> World:
     Raises:
         ValueError: If the device does not exist here.
     """
+    keep_freed_memory()
     chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     if chosen.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device={device!r}, but this machine has no usable CUDA device; set device: cpu")

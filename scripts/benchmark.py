@@ -18,20 +18,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pixelvae import Categorical, Digits, MNIST5k, VectorContext, WaveNet
-from pixelvae.checkpoint import build
 from pixelvae.data import Batches, DataSpec
 from pixelvae.decoders.base import StepperKind
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
 from pixelvae.distributed import Precision, World, has_fast_bfloat16
 from pixelvae.evaluation.bounds import evaluate_bound
 from pixelvae.evaluation.timing import interleaved, sampling_row, seconds
+from pixelvae.models.assembly import build
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import AutoregressiveModel
 from pixelvae.reporting.figures import COLOURS, save_figure
 from pixelvae.reporting.provenance import command_line, environment
 from pixelvae.storage import write_json
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Trainer, Training
+from pixelvae.training.options import TrainingOptions
+from pixelvae.training.trainer import Trainer
 
 # The network of every figure here: one gated 7x7 layer, then eight gated layers of 3x3, 32 channels.
 decoder = partial(GatedPixelCNN, num_layers=9, channels=32, kernel_size=3, first_kernel_size=7, head_channels=64)
@@ -167,7 +168,7 @@ def precision(repeats: int, device: torch.device) -> dict[str, Any]:
             decoder=partial(GatedPixelCNN, num_layers=4, channels=16, first_kernel_size=3),
             context=VectorContext,
         )
-        options = Training(steps=PRECISION_STEPS, batch_size=32, precision=kind, compile="never")
+        options = TrainingOptions(steps=PRECISION_STEPS, batch_size=32, precision=kind, compile="never")
         trainer = Trainer(model, options, Objective(), world, seed=0)
         keys = iter(Batches(len(data.train), 32, seed=0))
         for _ in tqdm(range(PRECISION_STEPS), desc=kind, leave=False):
@@ -246,7 +247,7 @@ def wavenet_model(device: torch.device) -> GenerativeModel:
 
 def lineage_step(name: str, device: torch.device) -> Callable[[], object]:
     """One update as ``fit`` makes it, without torch.compile."""
-    options = Training(batch_size=LINEAGE_BATCH, compile="never")
+    options = TrainingOptions(batch_size=LINEAGE_BATCH, compile="never")
     trainer = Trainer(lineage_model(name, device), options, Objective(), World(device), seed=0)
     x = torch.randint(0, 2, (LINEAGE_BATCH, *BINARY.shape), generator=torch.Generator().manual_seed(0))
     y = torch.zeros(LINEAGE_BATCH, 0, dtype=torch.long)

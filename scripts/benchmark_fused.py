@@ -32,7 +32,8 @@ from pixelvae.nn.gated import GatedLayer
 from pixelvae.reporting.provenance import environment
 from pixelvae.storage import write_atomically
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Trainer, Training
+from pixelvae.training.options import TrainingOptions
+from pixelvae.training.trainer import Trainer
 
 # One gated 7x7 layer, then eight gated layers of 3x3, 32 channels.
 decoder = partial(GatedPixelCNN, num_layers=9, channels=32, kernel_size=3, first_kernel_size=7, head_channels=64)
@@ -118,7 +119,7 @@ def updater(make: Callable[[], GenerativeModel], *, fused: bool) -> Callable[[],
         RuntimeError: If the layers cannot be fused on this machine.
     """
     torch.manual_seed(0)
-    training = Training(batch_size=BATCH_SIZE, precision="bf16-mixed", compile="always")
+    training = TrainingOptions(batch_size=BATCH_SIZE, precision="bf16-mixed", compile="always")
     trainer = Trainer(make(), training, Objective(), World(torch.device("cpu")), seed=0)
     for layer in trainer.model.modules():
         if isinstance(layer, GatedLayer):

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from pixelvae import Digits
-from pixelvae.checkpoint import build
 from pixelvae.distributed import World
+from pixelvae.models.assembly import build
 from pixelvae.training.loop import fit
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Training
+from pixelvae.training.options import TrainingOptions
 
 CONFIG = {
     "data": {"class_path": "Digits", "init_args": {"levels": 2}},
@@ -41,7 +41,7 @@ def small_fit(
     return fit(
         model or small_model(),
         data or small_data(),
-        Training(**options | training),
+        TrainingOptions(**options | training),
         objective or Objective(),
         out=out,
         config=CONFIG,

@@ -7,13 +7,14 @@ import pytest
 import torch
 import yaml
 
-from pixelvae.checkpoint import PARTS, build, factory
 from pixelvae.commands import train
-from pixelvae.data import DataSet
+from pixelvae.data import DATA_SETS, DataSet
 from pixelvae.data.spec import DataSpec
 from pixelvae.distributed import World
+from pixelvae.models.assembly import PARTS, build, chosen
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Trainer, Training
+from pixelvae.training.options import TrainingOptions
+from pixelvae.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*/*.yaml"))
@@ -50,11 +51,11 @@ def test_there_are_configurations():
 def test_a_configuration_trains_one_step(path):
     config = yaml.safe_load(path.read_text())
     assert config["out"].startswith("runs/")
-    issubclass(factory(config["data"], DataSet, "data").func, DataSet)
+    assert issubclass(chosen(config["data"], DATA_SETS, "data").func, DataSet)
     spec = spec_of(config["data"])
     model = build(shrunk(config), spec)
     trainer = Trainer(
-        model, Training(**as_numbers(config["train"]) | {"compile": "never"}), Objective(**config["objective"]),
+        model, TrainingOptions(**as_numbers(config["train"]) | {"compile": "never"}), Objective(**config["objective"]),
         World(torch.device("cpu")), seed=0,
     )  # fmt: skip
     x = torch.randint(0, spec.levels, (2, *spec.shape))

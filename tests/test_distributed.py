@@ -20,15 +20,15 @@ import sys, torch
 from pathlib import Path
 from pixelvae.distributed import connect
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Training
+from pixelvae.training.options import TrainingOptions
 from pixelvae.training.loop import fit
-from pixelvae.checkpoint import build
+from pixelvae.models.assembly import build
 from small_runs import CONFIG, small_data, small_model
 
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
 world = connect("cpu")
-training = Training(steps=4, batch_size=int(sys.argv[2]), compile="never", validate_every=4, checkpoint_every=4)
+training = TrainingOptions(steps=4, batch_size=int(sys.argv[2]), compile="never", validate_every=4, checkpoint_every=4)
 objective = Objective(**{sys.argv[3]: float(sys.argv[4])})
 fit(small_model(), small_data(), training, objective, out=Path(sys.argv[1]), config=CONFIG, seed=0,
     world=world, progress=False)
@@ -40,7 +40,7 @@ def launch(out, processes, batch_size, *objective):
     script = out.with_suffix(".py")
     script.write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
     arguments = [str(script), str(out), str(batch_size), *objective]
     subprocess.run([*command, *arguments], check=True, env=environment, timeout=120)
     return load_training(out / "last", torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""What README says is so: its numbers stand in results/, its files exist, and every file has its line."""
+"""What README says is so: its numbers stand in results/, its files exist. Every file has its line in CONTRIBUTING."""
 
 import json
 import re
@@ -75,7 +75,15 @@ def test_every_picture_and_file_that_is_linked_exists():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_every_file_has_its_line():
-    files = [*ROOT.glob("pixelvae/**/*.py"), *ROOT.glob("scripts/*.py")]
-    names = [path.name for path in files if path.name != "__init__.py"]
-    assert [name for name in names if name not in README] == []
+def test_every_file_has_its_line_and_every_line_its_file():
+    """In the table of CONTRIBUTING, whose first column names files."""
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Every file")[2]
+    first_column = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    named = [name for cell in first_column for name in re.findall(r"`([^`]+\.[a-z]+)`", cell)]
+    kinds = ("pixelvae/**/*.py", "pixelvae/**/*.cpp", "pixelvae/**/*.h", "scripts/*.py")
+    paths = [path.relative_to(ROOT).as_posix() for kind in kinds for path in ROOT.glob(kind)]
+    files = [path for path in paths if not path.endswith("__init__.py")]
+    offences = [f"{path} has no line in CONTRIBUTING.md" for path in sorted(set(files) - set(named))]
+    offences += [f"CONTRIBUTING.md names {path}, which is not there" for path in sorted(set(named) - set(files))]
+    offences += [f"CONTRIBUTING.md names {path} twice" for path in sorted(set(named)) if named.count(path) > 1]
+    assert not offences, "\n".join(["", *offences])

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from pixelvae import PixelVAE, load
-from pixelvae.checkpoint import load_data
+from pixelvae.checkpoint import load, load_data
 from pixelvae.commands.checkpoints import first_examples, origin, save_with_settings
 from pixelvae.completion import complete_in_rounds, upper_rows
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
-from pixelvae.reporting.figures import class_names, completions
+from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.reporting.figures import completions, label_texts
 
 
 def main(
@@ -67,7 +67,7 @@ def main(
         known,
         draws,
         levels=model.spec.levels,
-        labels=class_names(y),
+        labels=label_texts(y),
         title=f"Completions of {split} images",
         caption=f"Blue was hidden from the model{', the label is given' if model.spec.num_classes else ''}; {how}. "
         + origin(checkpoint, f"seed {seed}"),

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pixelvae import PixelVAE, load
-from pixelvae.checkpoint import load_config, load_data, load_progress
+from pixelvae.checkpoint import load, load_config, load_data, load_progress
 from pixelvae.commands.checkpoints import run_folder, training_metrics
 from pixelvae.data import DataSet, Split
 from pixelvae.distributed import World, connect
 from pixelvae.evaluation.metrics import agreement_metrics, bound_metrics, information_metrics, pixel_probe_metrics
 from pixelvae.evaluation.probes import probe_latents
 from pixelvae.models.base import GenerativeModel
+from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.reporting.provenance import command_line, write_provenance
 from pixelvae.reporting.tensorboard import write_metrics
 from pixelvae.storage import write_json

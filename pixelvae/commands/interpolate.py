@@ -11,15 +11,15 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixelvae import PixelVAE, interpolate
 from pixelvae.checkpoint import load_data
 from pixelvae.commands.checkpoints import device_of, load_with_latents, origin, save_with_settings
 from pixelvae.data import BatchKey, Split
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
-from pixelvae.generation import generators
+from pixelvae.generation import generators, interpolate
 from pixelvae.latents.paths import linear_path, spherical_path, switch_half_way
-from pixelvae.reporting.figures import Group, class_names, image_grid, interpolations
+from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.reporting.figures import Group, image_grid, interpolations, label_texts
 
 
 def main(
@@ -99,7 +99,7 @@ def image_to_image(
         x,
         xb,
         levels=model.spec.levels,
-        row_labels=[a if a == b else f"{a} → {b}" for a, b in zip(class_names(ya), class_names(yb), strict=True)],
+        row_labels=[a if a == b else f"{a} → {b}" for a, b in zip(label_texts(ya), label_texts(yb), strict=True)],
         label_switches=bool(model.spec.num_classes) and not ya.equal(yb),
         title="Interpolations between images",
         caption=f"From the latents of the left image to those of the right one, with equal random numbers. {how}",

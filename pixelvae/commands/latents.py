@@ -10,16 +10,16 @@ from matplotlib.figure import Figure
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from pixelvae import PixelVAE, reconstruct
 from pixelvae.checkpoint import load_config, load_data, load_progress
 from pixelvae.commands.checkpoints import device_of, load_with_latents, origin, run_folder
 from pixelvae.completion import complete_in_rounds, upper_rows
 from pixelvae.data.splits import SplitName
 from pixelvae.evaluation.embedding import Posteriors, agreement, nearest_neighbours, pca, posteriors, tsne, varied
 from pixelvae.evaluation.information import active_units
-from pixelvae.generation import decode, generators
+from pixelvae.generation import decode, generators, reconstruct
 from pixelvae.latents.paths import path_grid, switch_half_way, traverse
-from pixelvae.reporting.figures import class_names, completions, save_figure
+from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.reporting.figures import completions, label_texts, save_figure
 from pixelvae.reporting.latent_figures import cloud, decompressions, neighbours, patch, save_cloud, traversals
 from pixelvae.reporting.projector import write_latents
 from pixelvae.reporting.provenance import command_line, write_provenance
@@ -206,7 +206,7 @@ def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         x[look.rows],
         *(x[near[look.rows]] for near in tensors.values()),
         levels=look.levels,
-        labels=class_names(y[look.rows]),
+        labels=label_texts(y[look.rows]),
         title="Nearest neighbours",
         caption=f"The {NUM_NEIGHBOURS} nearest of {len(x) - 1:,} other images, nearest first: by the Euclidean "
         f"distance of posterior means, and of pixels.{same} {look.how}",
@@ -242,7 +242,7 @@ def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         draws[: look.num_draws],
         mean,
         levels=look.levels,
-        labels=class_names(y),
+        labels=label_texts(y),
         title="Lossy decompression",
         caption="All draws of a row share h = E[q(h|x)] of the original. What they have in common is what h knows, "
         f"where they differ is what the decoder invents; the mean is over {MEAN_DRAWS} draws.{look.given} {look.how}",
@@ -262,7 +262,7 @@ def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         known,
         drawn,
         levels=look.levels,
-        labels=class_names(y),
+        labels=label_texts(y),
         title="Completion of half-hidden images",
         caption="Blue was hidden from the model, encoder and decoder alike: h ~ q(h|x) and the hidden rows are drawn "
         f"in turn, {ROUNDS} times, from an image whose hidden rows are 0 on (Rezende et al. 2014, appendix F)."

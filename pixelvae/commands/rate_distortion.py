@@ -12,14 +12,15 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 
-from pixelvae import PixelVAE, load
-from pixelvae.checkpoint import factory
+from pixelvae.checkpoint import load
 from pixelvae.commands.checkpoints import training_metrics
 from pixelvae.commands.train import run_to_end
-from pixelvae.data import DataSet
+from pixelvae.data import DATA_SETS, DataSet
 from pixelvae.distributed import World, connect
 from pixelvae.evaluation.metrics import bound_metrics, information_metrics, pixel_probe_metrics
 from pixelvae.evaluation.probes import probe_latents
+from pixelvae.models.assembly import chosen
+from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.reporting.figures import COLOURS, save_figure
 from pixelvae.reporting.provenance import command_line, environment
 from pixelvae.storage import write_atomically, write_json
@@ -98,7 +99,7 @@ def check(config: Path, rates: list[float], probe_images: int) -> tuple[dict[str
     if probe_images < 100:
         raise ValueError(f"probe_images={probe_images}; wanted at least 100")
     Objective(**(content.get("objective") or {}) | {"rate": rates[0]})
-    data = factory(content["data"], DataSet, "data")()
+    data = chosen(content["data"], DATA_SETS, "data")()
     if not data.spec.num_classes:
         raise ValueError(f"{config}: the data set has no labels to probe for")
     return content, data

@@ -14,8 +14,12 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from pixelvae import DataSpec, DiagonalBiLSTM, GatedPixelCNN, PixelCNN, RowLSTM, load
+from pixelvae.checkpoint import load
+from pixelvae.data import DataSpec
 from pixelvae.decoders.base import AutoregressiveDecoder
+from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
+from pixelvae.decoders.pixelcnn import PixelCNN
+from pixelvae.decoders.pixelrnn import DiagonalBiLSTM, RowLSTM
 from pixelvae.reporting.figures import DPI, FAINT, INK, SMALL, TEXT, TITLE, save_figure
 
 NEVER, FUTURE, TARGET = "#d55e00", "#f2f2f2", "#222222"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from pixelvae import reconstruct
 from pixelvae.checkpoint import load_data
 from pixelvae.commands.checkpoints import first_examples, load_with_latents, origin, save_with_settings
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
-from pixelvae.reporting.figures import class_names, reconstructions
+from pixelvae.generation import reconstruct
+from pixelvae.reporting.figures import label_texts, reconstructions
 
 
 def main(
@@ -52,7 +52,7 @@ def main(
         x,
         draws,
         levels=model.spec.levels,
-        labels=class_names(y),
+        labels=label_texts(y),
         title=f"Reconstructions of {split} images",
         caption="All draws of a row share the latents h = E[q(h|x)] of its original; what differs is what the decoder "
         f"makes up{'; the label is given' if model.spec.num_classes else ''}. "

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelvae import load
+from pixelvae.checkpoint import load
 from pixelvae.commands.checkpoints import device_of, origin, save_with_settings
 from pixelvae.data import DataSpec
 from pixelvae.data.labels import label_combinations
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
 from pixelvae.generation import decode, generators
-from pixelvae.reporting.figures import class_names, samples
+from pixelvae.reporting.figures import label_texts, samples
 
 
 def main(
@@ -70,7 +70,7 @@ def main(
         x,
         levels=model.spec.levels,
         columns=columns if rows.shape[1] else 10,
-        labels=class_names(rows),
+        labels=label_texts(rows),
         title=f"Samples of a {type(model).__name__}",
         caption=origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}"),
     )

@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelvae import PixelVAE, SpokenDigits, load, reconstruct, sample
-from pixelvae.checkpoint import load_data
+from pixelvae.checkpoint import load, load_data
 from pixelvae.commands.checkpoints import check_num, device_of, first_examples, origin, run_folder
-from pixelvae.data import ABSENT, AudioDataSet
+from pixelvae.data import ABSENT, AudioDataSet, SpokenDigits
 from pixelvae.data.labels import cycled_labels
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
+from pixelvae.generation import reconstruct, sample
 from pixelvae.models.base import GenerativeModel
+from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.reporting.figures import save_picture
 from pixelvae.reporting.sounds import DECIBELS, save_wav, sound_grid, waves
 

@@ -11,7 +11,6 @@ import jsonargparse
 import torch
 import yaml
 
-import pixelvae  # noqa: F401 (its public classes become choices of the options)
 from pixelvae.checkpoint import load_config, load_progress
 from pixelvae.data import DataSet
 from pixelvae.distributed import connect
@@ -21,7 +20,7 @@ from pixelvae.models.pixelvae import EncoderFactory, PriorFactory
 from pixelvae.reporting.tensorboard import TensorBoardObserver
 from pixelvae.training.loop import Fitted, fit
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Training
+from pixelvae.training.options import TrainingOptions
 
 
 def main(
@@ -31,7 +30,7 @@ def main(
     encoder: EncoderFactory | None,
     prior: PriorFactory | None,
     context: ContextFactory,
-    train: Training,
+    train: TrainingOptions,
     objective: Objective,
     out: Path,
     latent_dim: int = 32,

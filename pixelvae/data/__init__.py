@@ -7,9 +7,16 @@ from pixelvae.data.published import CIFAR10, KMNIST, MNIST, SVHN, FashionMNIST
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.data.splits import Batches, BatchKey, DataSet, Split, sequential
 
+DATA_SETS: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (MNIST5k, Digits, MNIST, FashionMNIST, KMNIST, CIFAR10, SVHN, ImageFolder, SpokenDigits, AudioFolder)
+}
+"""What a configuration may name."""
+
 __all__ = [
     "ABSENT",
     "CIFAR10",
+    "DATA_SETS",
     "KMNIST",
     "MNIST",
     "SVHN",

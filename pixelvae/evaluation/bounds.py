@@ -12,6 +12,7 @@ from tqdm import tqdm
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import Split, sequential
 from pixelvae.distributed import World
+from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import PixelVAE
 
@@ -83,6 +84,7 @@ def evaluate_bound(
         max_images: Stop after about so many (whole batches); None for all.
         progress: Whether to show a progress bar.
     """
+    keep_freed_memory()
     total: Tensor | None = None  # log_px, kl of every group, values, examples
     batch_size = default_batch_size(split) if batch_size is None else batch_size
     keys = list(sequential(split, batch_size))
@@ -150,6 +152,7 @@ def evaluate_importance_weighted(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples={num_samples}; wanted at least 1")
+    keep_freed_memory()
     if not isinstance(model, PixelVAE):
         num_samples = 1
     batch_size = default_batch_size(split) if batch_size is None else batch_size

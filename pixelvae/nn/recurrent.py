@@ -68,9 +68,13 @@ class StateToState(nn.Module):
         seen = torch.cat([padded[:, k : k + places[0]] for k in range(self.taps)], dim=-1)  # (D, N, B, K·h)
         return torch.bmm(seen.flatten(1, 2), self.weight).unflatten(1, places)
 
-    @torch.compiler.disable  # it would unroll the loop, for hours
     def forward(self, gates: Tensor) -> Tensor:
         """(D, N, T, B, 4h) -> (D, N, T, B, h)."""
+        if torch.compiler.is_compiling():  # torch.compile would unroll the loop, for hours
+            return torch.compiler.disable(self._recur)(gates)  # not a decorator: it imports torch._dynamo, a second
+        return self._recur(gates)
+
+    def _recur(self, gates: Tensor) -> Tensor:
         gates = gates if gates.dtype == torch.float64 else gates.float()  # the cell's sums stay in float32
         lines, states = gates.unbind(2), []
         h = cell = torch.zeros_like(lines[0][..., : self.channels])

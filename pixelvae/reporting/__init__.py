@@ -1,1 +1,1 @@
-"""What people look at: figures, sounds, pages, TensorBoard."""
+"""Reports of runs and results: figures, sounds, HTML pages, TensorBoard."""

@@ -1,4 +1,4 @@
-"""What a run has written for TensorBoard, read back."""
+"""Read the TensorBoard events of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Events(NamedTuple):
     """A run's curves and its newest pictures.
 
     Attributes:
-        curves: name: (step, value) points, in order; resumptions are one curve.
+        curves: name: (step, value) points, in order; a resumed run has one curve.
         pictures: name: (step, PNG file) of the newest picture of that name.
     """
 
@@ -21,7 +21,7 @@ class Events(NamedTuple):
 
 
 def read_events(folder: Path) -> Events:
-    """All curves and the newest pictures of a run; nothing where there are none."""
+    """All curves and the newest pictures of a run; empty if it has none."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1}).Reload()
     tags = events.Tags()
     newest = {name: events.Images(name)[-1] for name in tags["images"]}

@@ -1,9 +1,8 @@
-"""Pictures for people: labelled grids of images, and curves. A grid's pixels are drawn exactly, never resampled."""
+"""Labelled grids of images. Pixels are enlarged by a whole number, never resampled."""
 
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from torch import Tensor
 from pixelvae.storage import write_atomically
 
 HIDDEN = -1
-"""In place of a level: a pixel that a model was not shown."""
+"""Replaces the level of a pixel that the model was not shown."""
 
 DPI = 200
 WIDTH, MIN_WIDTH = 1800, 1100  # pixels; twice the size at which they are seen
@@ -36,7 +35,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # 
 
 
 class Group(NamedTuple):
-    """Neighbouring columns under one heading, set apart from the others."""
+    """Adjacent columns under one heading, separated from the others by a gap."""
 
     heading: str
     num_columns: int
@@ -58,12 +57,12 @@ def image_grid(
     Args:
         rows: Integer levels, one tensor for each row, of any lengths; ``HIDDEN`` marks a pixel that was not shown.
         levels: K, the number of levels.
-        title: Above the grid.
-        caption: Below it, wrapped.
-        row_heading: What the row labels say.
+        title: Title, above the grid.
+        caption: Caption, below the grid; it is wrapped.
+        row_heading: Axis label of the row labels.
         row_labels: One for each row, or none.
         column_labels: One for each column, or none.
-        groups: Headings over neighbouring columns, all columns together; or none.
+        groups: Headings over adjacent columns, which together are all columns; or none.
 
     Shape:
         rows: (N, C, H, W) each, grey (C = 1) or RGB (C = 3).
@@ -116,8 +115,8 @@ def to_rgb(x: Tensor, levels: int) -> npt.NDArray[np.uint8]:
     return np.where(values == HIDDEN, HIDDEN_COLOUR, colours).astype(np.uint8)
 
 
-def class_names(y: Tensor) -> list[str]:
-    """(B, L) labels as words, none where L = 0."""
+def label_texts(y: Tensor) -> list[str]:
+    """(B, L) labels as text, one string for each example; an empty list if L = 0."""
     return [", ".join(map(str, row)) for row in y.tolist()] if y.shape[1] else []
 
 
@@ -131,7 +130,7 @@ def samples(
 def reconstructions(
     x: Tensor, draws: Tensor, *, levels: int, title: str, caption: str = "", labels: Sequence[str] = ()
 ) -> Figure:
-    """A row for each image: the original, and apart from it the draws. x: (B, C, H, W), draws: (D, B, C, H, W)."""
+    """A row for each image: the original and, after a gap, the draws. x: (B, C, H, W), draws: (D, B, C, H, W)."""
     rows = [_join(x[b : b + 1], draws[:, b]) for b in range(len(x))]
     groups = [Group("original", 1), Group("draws from p(x | h)", len(draws))]
     return image_grid(rows, levels=levels, title=title, caption=caption, row_labels=labels, groups=groups)
@@ -168,7 +167,7 @@ def interpolations(
 def completions(
     x: Tensor, known: Tensor, draws: Tensor, *, levels: int, title: str, caption: str = "", labels: Sequence[str] = ()
 ) -> Figure:
-    """A row for each image: the original, what was shown of it, and the completions.
+    """A row for each image: the original, its known pixels, and the completions.
 
     Shape:
         x: (B, C, H, W).  known: broadcastable to x, true where a pixel was shown.  draws: (D, B, C, H, W).
@@ -179,31 +178,6 @@ def completions(
     return image_grid(rows, levels=levels, title=title, caption=caption, row_labels=labels, groups=groups)
 
 
-def curves(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    *,
-    x_label: str,
-    y_label: str,
-    title: str,
-    caption: str = "",
-) -> Figure:
-    """Lines over a common axis, with their units in the labels. series: name -> (x, y)."""
-    lines = _wrap(caption, WIDTH)
-    below, height = MARGIN + LINE * len(lines), 1000 + LINE * len(lines)
-    figure = _figure(WIDTH, height, title, lines)
-    axes = figure.add_axes((150 / WIDTH, (below + 100) / height, 1 - 190 / WIDTH, (height - below - 200) / height))
-    for colour, (name, (x, y)) in zip(itertools.cycle(COLOURS), series.items(), strict=False):
-        axes.plot(x, y, color=colour, label=name, linewidth=1.6)
-    axes.set_xlabel(x_label, fontsize=TEXT, color=INK)
-    axes.set_ylabel(y_label, fontsize=TEXT, color=INK)
-    axes.tick_params(labelsize=SMALL, colors=INK)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    if len(series) > 1:
-        axes.legend(frameon=False, fontsize=TEXT)
-    return figure
-
-
 def render(figure: Figure) -> npt.NDArray[np.uint8]:
     """The pixels of a figure, (H, W, 3)."""
     canvas = FigureCanvasAgg(figure)
@@ -212,23 +186,23 @@ def render(figure: Figure) -> npt.NDArray[np.uint8]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG that is whole whenever it is there; the same figure gives the same bytes."""
+    """Write a PNG atomically; equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     write_atomically(path, buffer.getvalue())
 
 
 def save_picture(path: Path, figure: Figure, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> None:
-    """Write a PNG for people and, beside it, a safetensors file of what it shows, with the settings as metadata.
+    """Write a PNG and, beside it, a safetensors file of the tensors it shows, with the settings as metadata.
 
     Args:
-        path: Of the PNG; the other file has its name and the ending .safetensors.
-        figure: What to show.
+        path: The PNG; the other file has its name and the suffix .safetensors.
+        figure: The picture.
         tensors: Integer levels of at most 256 values as uint8, latents, labels.
-        settings: What made them, kept as JSON.
+        settings: The options that made the picture, stored as JSON.
     """
     save_figure(figure, path)
-    metadata = {"settings": json.dumps(settings, default=str)}  # one entry, for safetensors shuffles several
+    metadata = {"settings": json.dumps(settings, default=str)}  # one entry, because safetensors permutes several
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path.with_suffix(".safetensors"), safetensors_bytes(plain, metadata))
 
@@ -238,13 +212,13 @@ def _join(*parts: Tensor) -> Tensor:
 
 
 def _scale(height: int, width: int, columns: int, gaps: int) -> int:
-    """By how much images are enlarged: a whole number, so that every pixel is a square of the same size."""
+    """The scale of the images: a whole number, so that all pixels are squares of the same size."""
     room = (WIDTH - 2 * MARGIN - 120 - gaps) // columns - GAP
     return max(1, min(room // width, MAX_TILE // max(height, width), MAX_SCALE))
 
 
 def _lefts(groups: Sequence[Group], tile: int) -> list[int]:
-    """Where each column begins."""
+    """The left edge of every column."""
     lefts, left = [], 0
     for group in groups:
         lefts += [left + column * (tile + GAP) for column in range(group.num_columns)]
@@ -256,8 +230,8 @@ def _wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, int((width - 2 * MARGIN) / (SMALL * 0.55 * DPI / 72)))
 
 
-def _figure(width: int, height: int, title: str, caption: list[str]) -> Figure:
-    """An empty figure of so many pixels, with its title and the lines of its caption."""
+def empty_figure(width: int, height: int, title: str, caption: list[str]) -> Figure:
+    """An empty figure of this size in pixels, with title and caption."""
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     left = MARGIN / width
     figure.text(left, 1 - MARGIN / height, title, fontsize=TITLE, fontweight="bold", color=INK, va="top")
@@ -266,13 +240,13 @@ def _figure(width: int, height: int, title: str, caption: list[str]) -> Figure:
 
 
 def _frame(canvas: npt.NDArray[np.uint8], title: str, caption: str, letters: int, above: int) -> tuple[Figure, Axes]:
-    """A figure just large enough, and axes in it on which one pixel of the canvas is one pixel of the figure."""
+    """A figure that fits the canvas, and axes on which one pixel of the canvas is one pixel of the figure."""
     left = MARGIN + (70 + round(letters * TEXT * 0.62 * DPI / 72) if letters else 0)
     width = max(left + canvas.shape[1] + MARGIN, MIN_WIDTH)
     lines = _wrap(caption, width)
     bottom = MARGIN + LINE * len(lines) + (20 if lines else 0)
     height = MARGIN + 64 + above + canvas.shape[0] + bottom
-    figure = _figure(width, height, title, lines)
+    figure = empty_figure(width, height, title, lines)
     axes = figure.add_axes((left / width, bottom / height, canvas.shape[1] / width, canvas.shape[0] / height))
     axes.imshow(canvas, interpolation="nearest", aspect="auto")
     axes.set(xticks=[], yticks=[], autoscale_on=False)
@@ -283,7 +257,7 @@ def _frame(canvas: npt.NDArray[np.uint8], title: str, caption: str, letters: int
 
 
 def _label_columns(axes: Axes, labels: Sequence[str], groups: Sequence[Group], lefts: Sequence[int], tile: int) -> None:
-    """Labels of single columns, and above them a line with a heading over every group."""
+    """Column labels and, above them, a line with a heading over every group."""
     if labels:
         axes.set_xticks([left + tile / 2 - 0.5 for left in lefts], labels)
     height, first = (44 if labels else 0), 0

@@ -1,4 +1,4 @@
-"""Pictures of what latents mean: clouds of points, traversals, neighbours, patches between images, draws of one h."""
+"""Figures of latents: scatter plots, traversals, nearest neighbours, interpolation patches, draws from one h."""
 
 from __future__ import annotations
 
@@ -18,28 +18,42 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from PIL import Image
 from torch import Tensor
 
-from pixelvae.reporting.figures import COLOURS, DPI, FAINT, GAP, INK, SMALL, TEXT, TITLE, Group, image_grid, render
+from pixelvae.reporting.figures import (
+    COLOURS,
+    DPI,
+    GAP,
+    INK,
+    LINE,
+    MARGIN,
+    SMALL,
+    TEXT,
+    TITLE,
+    Group,
+    empty_figure,
+    image_grid,
+    render,
+)
 from pixelvae.storage import write_atomically
 
 CLOUD = (1320, 1140)  # pixels of a scatter plot without its caption, width and height
-MARGIN, LINE, LETTERS = 30, 36, 96  # pixels around everything, from line to line; letters in a line of the caption
+LETTERS = 96  # in a line of the caption
 MAX_NAMED = 20
-"""Classes up to which each has a colour of its own in a legend, and its name in the picture."""
+"""Maximum number of classes with a legend and a name at their points; with more, a colour bar."""
 
 
 def cloud(
     points: Tensor, classes: Tensor | None, *, title: str, axis_labels: Sequence[str] = (), caption: str = ""
 ) -> Figure:
-    """Points in the plane, coloured by class, with a legend and every class's name at the median of its points.
+    """A scatter plot in the plane, coloured by class, with a legend and each class name at the median of its points.
 
-    Without classes all points have one colour; beyond ``MAX_NAMED`` classes colours go by number.
+    Without classes all points have one colour; with more than ``MAX_NAMED`` classes a colour bar replaces the legend.
 
     Args:
-        points: Where each is.
-        classes: Of each point, or None.
-        title: Above.
-        axis_labels: Of the two axes; without, the axes have no numbers, for they mean nothing.
-        caption: Below, wrapped.
+        points: Coordinates.
+        classes: The class of each point, or None.
+        title: Title, above the plot.
+        axis_labels: Labels of the two axes; without them the axes have no ticks, as after t-SNE.
+        caption: Caption, below the plot; it is wrapped.
 
     Shape:
         points: (N, 2).  classes: (N,) integers.
@@ -52,10 +66,7 @@ def cloud(
     lines = textwrap.wrap(caption, LETTERS)
     width, below = CLOUD[0], MARGIN + LINE * len(lines)
     height = CLOUD[1] + LINE * len(lines)
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
-    left = MARGIN / width
-    figure.text(left, 1 - MARGIN / height, title, fontsize=TITLE, fontweight="bold", color=INK, va="top")
-    figure.text(left, MARGIN / height, "\n".join(lines), fontsize=SMALL, color=FAINT, va="bottom", linespacing=1.35)
+    figure = empty_figure(width, height, title, lines)
     first, last = (130, 150) if classes is not None else (130, 40)  # room for the axis and for the legend
     box = (first / width, (below + 110) / height, 1 - (first + last) / width, (height - below - 220) / height)
     axes = figure.add_axes(box)
@@ -73,7 +84,7 @@ def cloud(
 
 
 def save_cloud(figure: Figure, path: Path) -> None:
-    """Write a PNG of 256 colours, a third of the size: soft edges of thousands of points are all that it blends."""
+    """Write a PNG of 256 colours, a third of the size; only the soft edges of points lose colours."""
     buffer = io.BytesIO()
     few = Image.fromarray(render(figure)).quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     few.save(buffer, format="png", optimize=True, dpi=(DPI, DPI))
@@ -104,7 +115,7 @@ def traversals(
 def neighbours(
     x: Tensor, in_h: Tensor, in_pixels: Tensor, *, levels: int, title: str, caption: str, labels: Sequence[str] = ()
 ) -> Figure:
-    """A row for each image: itself, its nearest others in h, and its nearest others in pixels.
+    """A row for each image: the image, its nearest neighbours in h, and its nearest neighbours in pixels.
 
     Shape:
         x: (B, C, H, W).  in_h, in_pixels: (B, k, C, H, W), nearest first.
@@ -116,10 +127,10 @@ def neighbours(
 
 
 def patch(x: Tensor, corners: Tensor, *, levels: int, title: str, caption: str) -> Figure:
-    """A grid of images decoded between four; the four themselves, in frames, stand in its corners.
+    """A grid of decoded interpolations between four images; the framed corners are the four images.
 
     Shape:
-        x: (R, S, C, H, W), of which the corners are left out.  corners: (4, C, H, W), in reading order.
+        x: (R, S, C, H, W), whose corners are not shown.  corners: (4, C, H, W), in reading order.
     """
     x = x.clone()
     rows, columns = x.shape[:2]
@@ -139,7 +150,7 @@ def patch(x: Tensor, corners: Tensor, *, levels: int, title: str, caption: str) 
 def decompressions(
     x: Tensor, draws: Tensor, mean: Tensor, *, levels: int, title: str, caption: str, labels: Sequence[str] = ()
 ) -> Figure:
-    """A row for each image: the original, draws from its one h, and the mean of many draws in shades of grey.
+    """A row for each image: the original, draws from its h, and the mean of many draws.
 
     Shape:
         x: (B, C, H, W).  draws: (D, B, C, H, W).  mean: (B, C, H, W) real numbers from 0 to K − 1.
@@ -151,7 +162,7 @@ def decompressions(
 
 
 def shade(x: Tensor, levels: int) -> Tensor:
-    """Levels, or numbers between them, as 256 levels that have the same colours.
+    """Levels, or means of levels, on a scale of 256 levels with the same colours.
 
     Example:
         >>> shade(torch.tensor([0, 0.5, 1]), levels=2)
@@ -161,7 +172,7 @@ def shade(x: Tensor, levels: int) -> Tensor:
 
 
 def _scatter(axes: Axes, points: Tensor, classes: Tensor | None) -> None:
-    """All points in the order of the data, so that no class lies on top; names and legend of the classes."""
+    """All points in the order of the data, so that no class covers the others; class names and legend."""
     x, y = points.T.tolist()
     scatter = partial(axes.scatter, s=7, linewidths=0)
     names = [] if classes is None else classes.unique().tolist()

@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing else: no network, no other file, no script."""
+"""A run as one self-contained HTML page: no network, no other file, no script."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; background: #f
 figcaption, .missing { opacity: .75; } pre { overflow-x: auto; background: var(--faint); padding: 1rem; }
 """
 
-CURVES: dict[str, dict[str, str]] = {  # title with its unit: what the legend says, and the curve's name
+CURVES: dict[str, dict[str, str]] = {  # title with unit: {legend: name of the curve}
     "ELBO, nats": {"train": "train/elbo_nats", "validation": "validation/elbo_nats"},
     "E[log p(x|h)], nats": {"train": "train/log_px_nats", "validation": "validation/log_px_nats"},
     "KL, nats": {"train": "train/kl_nats", "validation": "validation/kl_nats"},
@@ -44,23 +44,23 @@ Points = Sequence[tuple[int, float]]
 
 
 class Picture(NamedTuple):
-    """A PNG file, and what stands below it."""
+    """A PNG file and its caption."""
 
     caption: str
     png: bytes
 
 
 class Run(NamedTuple):
-    """All that a page says. What is None or empty is missing, and the page says how to make it.
+    """The content of a page. Where a part is None or empty, the page names the command that makes it.
 
     Attributes:
         name: The title.
-        metrics: As in metrics.json; units are in the names.
+        metrics: The content of metrics.json; units are in the names.
         curves: name: (step, value) points.
-        pictures: In the order of the page.
+        pictures: Pictures, in the order of the page.
         config: The configuration, as text.
-        environment: What the numbers were made with, as text.
-        advice: section: the command that makes what is missing there.
+        environment: Versions and machine that made the numbers, as text.
+        advice: section: the command that makes its content.
     """
 
     name: str
@@ -97,19 +97,19 @@ def _missing(command: str) -> str:
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(shown(v))}</td></tr>" for name, v in metrics.items())
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(formatted(v))}</td></tr>" for name, v in metrics.items())
     return f"<table>{rows}</table>"
 
 
-def shown(value: Any) -> str:
-    """A value for people: thousands with commas, at most four decimals.
+def formatted(value: Any) -> str:
+    """A value as text: thousands with commas, at most four decimals.
 
     Example:
-        >>> shown(2048000), shown(-79.60654), shown([0.5, 1])
+        >>> formatted(2048000), formatted(-79.60654), formatted([0.5, 1])
         ('2,048,000', '-79.6065', '0.5, 1')
     """
     if isinstance(value, list):
-        return ", ".join(map(shown, value))
+        return ", ".join(map(formatted, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}".rstrip("0").rstrip(".")
@@ -125,7 +125,7 @@ def _curves(curves: Mapping[str, Points]) -> str | None:
 
 
 def curve(title: str, lines: Mapping[str, Points]) -> bytes:
-    """One drawing of some curves against the step, as an SVG file."""
+    """Curves against the step, as an SVG file."""
     figure = Figure(figsize=(5, 3), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot(title=title, xlabel="step")

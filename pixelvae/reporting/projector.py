@@ -1,4 +1,4 @@
-"""A look at the latents in TensorBoard: points with their images for its projector, and pictures."""
+"""Latents in TensorBoard: posterior means with their images in the projector, and pictures."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pixelvae.evaluation.embedding import MAX_POINTS, Posteriors
 from pixelvae.reporting.figures import render
 
 TAG = "latents"
-"""Before the name of every picture; and the name of the points in the projector."""
+"""Prefix of the name of every picture, and name of the points in the projector."""
 
 
 def write_latents(folder: Path, points: Posteriors, figures: Mapping[str, Figure], *, levels: int, step: int) -> Path:
-    """Enter posterior means and pictures into a run. An earlier look at the same step is replaced in the projector.
+    """Write posterior means and pictures into a run; they replace those of the same step in the projector.
 
     The projector gets ``STEP/latents/tensors.tsv`` (the means), ``metadata.tsv`` (number in the split, class where
     there is one, KL in nats) and ``sprite.png`` (the images), all named by ``projector_config.pbtxt``.
 
     Args:
-        folder: The run's folder.
+        folder: The folder of the run.
         points: At most ``MAX_POINTS`` images, grey or RGB.
         figures: By name; each becomes the image ``latents/NAME``.
         levels: K, the number of levels of the images.
-        step: Of the weights that are looked at.
+        step: The step of the weights.
 
     Returns:
         The folder of the projector's files.
@@ -39,7 +39,7 @@ def write_latents(folder: Path, points: Posteriors, figures: Mapping[str, Figure
     """
     if len(points.means) > MAX_POINTS:
         raise ValueError(
-            f"{len(points.means):,} points; wanted at most {MAX_POINTS:,}, which the projector still turns fluently: "
+            f"{len(points.means):,} points; wanted at most {MAX_POINTS:,}, which the projector still rotates smoothly: "
             "lower num_images"
         )
     if points.x.ndim != 4 or points.x.shape[1] not in (1, 3):
@@ -63,7 +63,7 @@ def write_latents(folder: Path, points: Posteriors, figures: Mapping[str, Figure
 
 
 def metadata(points: Posteriors) -> tuple[list[str], list[list[str]]]:
-    """The header and, for each point, its number, its labels and its KL. Never one column: that could have no header.
+    """The header and, for each point, its number, labels and KL. (TensorBoard allows no header of a single column.)
 
     Example:
         >>> import torch
@@ -81,7 +81,7 @@ def metadata(points: Posteriors) -> tuple[list[str], list[list[str]]]:
 
 
 def sprites(x: Tensor, levels: int) -> Tensor:
-    """Levels as shades in [0, 1], on squares, which TensorBoard's sprite wants. (N, C, H, W) -> (N, C, L, L)."""
+    """Levels as shades in [0, 1], padded to squares for TensorBoard's sprite. (N, C, H, W) -> (N, C, L, L)."""
     height, width = x.shape[2:]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2

@@ -1,4 +1,4 @@
-"""Sounds for people: wav files to hear, waveforms and spectrograms to see."""
+"""Sounds as wav files, and as figures of waveforms and spectrograms."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from torch import Tensor
 
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.transforms import mu_law_decode
-from pixelvae.reporting.figures import COLOURS, FAINT, INK, SMALL, TEXT, TITLE
+from pixelvae.reporting.figures import COLOURS, DPI, INK, SMALL, TEXT, empty_figure
 from pixelvae.storage import write_atomically
 
 WINDOW, HOP = 256, 32  # samples of the spectrogram: 32 ms and 4 ms at 8 kHz
-DECIBELS = 80  # what is quieter than the loudest by more is black
+DECIBELS = 80  # range of the colours below the loudest value
 WIDTH, CELL, MARGIN = 9.0, 1.05, 0.15  # inches: of the figure, height of one sound, around everything
 TOP, HEADING, BOTTOM = 0.4, 0.25, 0.45  # inches: height of the title, of column labels, of the time axis
 LINE, LETTERS = 0.17, 135  # inches from one line of the caption to the next, letters in it
 
 
 def waves(x: Tensor, levels: int) -> list[Tensor]:
-    """The waves that μ-law levels stand for, each as long as its sound. (B, 1, T) -> B of (at most T,) float64.
+    """The waveforms that μ-law levels encode, each as long as its sound. (B, 1, T) -> B of (at most T,) float64.
 
     Example:
         >>> waves(torch.tensor([[[1, 2, 4]], [[2, ABSENT, ABSENT]]]), levels=5)
@@ -38,7 +38,7 @@ def waves(x: Tensor, levels: int) -> list[Tensor]:
 
 def wav_bytes(wave: Tensor, rate: int) -> bytes:
     """A wav file of one channel and 16 bits. wave: (N,) in [−1, 1]."""
-    from scipy.io import wavfile  # here, for it takes a second to import
+    from scipy.io import wavfile  # here, because importing it takes a second
 
     buffer = io.BytesIO()
     wavfile.write(buffer, rate, (wave.double().clamp(-1, 1) * 32767).round().short().numpy())
@@ -46,7 +46,7 @@ def wav_bytes(wave: Tensor, rate: int) -> bytes:
 
 
 def save_wav(path: Path, wave: Tensor, rate: int) -> None:
-    """Write a wav file that is whole whenever it is there. wave: (N,) in [−1, 1]."""
+    """Write a wav file atomically. wave: (N,) in [−1, 1]."""
     write_atomically(path, wav_bytes(wave, rate))
 
 
@@ -67,13 +67,13 @@ def sound_grid(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
 ) -> Figure:
-    """A grid of sounds, the waveform of each above its spectrogram; all share their axes and colours.
+    """A grid of sounds, the waveform of each above its spectrogram, with common axes and colours.
 
     Args:
         rows: Waves (N,) in [−1, 1] of any length, one sequence for each row.
         rate: Samples per second.
-        title: Above the grid.
-        caption: Below it, wrapped.
+        title: Title, above the grid.
+        caption: Caption, below the grid; it is wrapped.
         row_labels: One for each row, or none.
         column_labels: One for each column, or none.
 
@@ -94,10 +94,8 @@ def sound_grid(
     lines = textwrap.wrap(caption, LETTERS)
     above, below = TOP + HEADING * bool(column_labels), BOTTOM + LINE * len(lines)
     height = above + CELL * len(rows) + below
-    figure = Figure(figsize=(WIDTH, height), dpi=200, facecolor="white")
+    figure = empty_figure(round(WIDTH * DPI), round(height * DPI), title, lines)
     x, y = MARGIN / WIDTH, MARGIN / height
-    figure.text(x, 1 - y, title, fontsize=TITLE, fontweight="bold", color=INK, va="top")
-    figure.text(x, y, "\n".join(lines), fontsize=SMALL, color=FAINT, va="bottom", linespacing=1.35)
     sounds = [wave for row in rows for wave in row]
     seconds, peak = max(map(len, sounds)) / rate, max(float(wave.abs().max()) for wave in sounds)
     loudest = max(spectrogram(wave).max() for wave in sounds)

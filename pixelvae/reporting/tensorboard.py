@@ -1,4 +1,4 @@
-"""What a run shows in TensorBoard, which only this file knows: curves, latents, pictures, sounds, options, metrics."""
+"""A training run in TensorBoard: curves, latents, pictures, sounds, options, metrics."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from pixelvae.generation import decode, generators
 from pixelvae.latents.paths import spherical_path, switch_half_way
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import PixelVAE
-from pixelvae.reporting.figures import Group, class_names, image_grid, interpolations, reconstructions, render
+from pixelvae.reporting.figures import Group, image_grid, interpolations, label_texts, reconstructions, render
 from pixelvae.reporting.sounds import sound_grid, waves
 from pixelvae.training.loop import Observer
 from pixelvae.training.trainer import StepRecord
 
 USED_NATS = 0.01
-"""A latent is counted as used if its KL is above this. (The active units of evaluation go by their variance.)"""
+"""Minimum KL of a latent that counts as used. (Active units are defined by variance instead.)"""
 
 NUM_SOUNDS = 4
-"""Sounds that are drawn at each validation, where the data are sounds; and that are reconstructed."""
+"""Sounds that are sampled, and sounds that are reconstructed, at each validation."""
 
 NUM_PATHS = 2
-"""Interpolations in a picture: from the first images to the next."""
+"""Interpolations in a picture."""
 
 
 class _Drawing(NamedTuple):
-    """What one picture asks of the decoder. h: (B, D) or None, y: (B, L), one generator for each image."""
+    """The input of the decoder for one picture. h: (B, D) or None, y: (B, L), one generator for each image."""
 
     h: Tensor | None
     y: Tensor
@@ -46,23 +46,23 @@ class _Drawing(NamedTuple):
 
 
 class TensorBoardObserver(Observer):
-    """Writes a run's curves, pictures and configuration into its folder, for ``tensorboard --logdir``.
+    """Writes the curves, pictures and configuration of a run into its folder, for ``tensorboard --logdir``.
 
-    The pictures are of the same validation images, latents and random numbers every time, so that what changes
-    between them is the model. All pictures of one validation are drawn in a single walk. Of sounds there are
-    waveforms, spectrograms, and the sounds themselves.
+    Every validation uses the same images, latents and random numbers, so that pictures differ by the model only. All
+    pictures of one validation are drawn in a single walk. Sounds are shown as waveforms and spectrograms, and can be
+    played.
 
     Args:
-        folder: The run's folder.
-        data: The pictures are of its validation images.
+        folder: The folder of the run.
+        data: Its validation images are shown.
         config: The resolved configuration, shown as text and among the hyperparameters.
-        resume: Whether the run goes on from ``folder/last``: what was written of later steps is taken back.
+        resume: Whether the run continues from ``folder/last``; events of later steps are purged.
         scalars_every: Steps between the points of the training curves.
         pictures_every: Validations between pictures, 0 for none.
         num_images: Images that are reconstructed.
         num_draws: Reconstructions of each.
         num_steps: Points of an interpolation.
-        seed: Of the pictures' random numbers.
+        seed: Seed of the random numbers of the pictures.
 
     Raises:
         ValueError: If an option is out of range.
@@ -102,7 +102,7 @@ class TensorBoardObserver(Observer):
         self.writer.add_text("config", textwrap.indent(yaml.safe_dump(config, sort_keys=False), "    "), self.step)
 
     def on_step(self, record: StepRecord) -> None:
-        """A point of every training curve, at every ``scalars_every`` steps."""
+        """Add a point to every training curve, every ``scalars_every`` steps."""
         self.step = record.step
         if record.step % self.scalars_every:
             return
@@ -119,7 +119,7 @@ class TensorBoardObserver(Observer):
         )
 
     def on_health(self, step: int, health: Health) -> None:
-        """Mutual information of x and h beside its cap, active units, and what each latent tells at most."""
+        """Add the mutual information of x and h, its cap, active units, and the information of each latent."""
         self.step = step
         nats, cap_nats, _ = health.mutual_information
         self._scalars(
@@ -133,7 +133,7 @@ class TensorBoardObserver(Observer):
 
     @torch.inference_mode()
     def on_validation(self, step: int, model: GenerativeModel, bounds: Bounds) -> None:
-        """The validation bound, the KL of every latent, and pictures."""
+        """Add the validation bound, the KL of every latent, and pictures."""
         self.step = step
         self._scalars(
             "validation",
@@ -153,12 +153,12 @@ class TensorBoardObserver(Observer):
         self.writer.flush()
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
-        """Close, and enter the run with its final metrics into the table of hyperparameters."""
+        """Close, and add the run with its final metrics to the table of hyperparameters."""
         self.close()
         write_metrics(self.folder, self.config, metrics, self.step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the event file."""
         self.writer.close()
 
     def pictures(self, model: GenerativeModel) -> dict[str, Figure]:
@@ -227,7 +227,7 @@ class TensorBoardObserver(Observer):
                 drawn[1].unflatten(0, (self.num_draws, -1)),
                 levels=levels,
                 title="Reconstructions of validation images",
-                labels=class_names(self.y),
+                labels=label_texts(self.y),
             )
             start, end = self.x[: 2 * NUM_PATHS].chunk(2)
             figures["interpolations"] = interpolations(
@@ -258,13 +258,13 @@ def _draw(model: GenerativeModel, drawings: list[_Drawing]) -> tuple[Tensor, ...
 
 
 def write_metrics(folder: Path, config: Mapping[str, Any], metrics: Mapping[str, Any], step: int) -> None:
-    """Enter a run into TensorBoard's table of hyperparameters.
+    """Add a run to TensorBoard's table of hyperparameters.
 
     Args:
-        folder: The run's folder.
+        folder: The folder of the run.
         config: The resolved configuration; every option becomes a column.
-        metrics: The final metrics, of the test split unless ``split`` says otherwise; what is no number is left out.
-        step: Of the weights that were measured.
+        metrics: The final metrics, of the test split unless ``split`` names another; only numbers are entered.
+        step: The step of the measured weights.
     """
     split = metrics.get("split", "test")
     numbers = {f"{split}/{name}": value for name, value in metrics.items() if type(value) in (int, float)}

@@ -1,1 +1,1 @@
-"""Training: options, objective, one step, the loop."""
+"""Training: options, objective and its multiplier, one step, the loop."""

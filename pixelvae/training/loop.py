@@ -1,4 +1,4 @@
-"""fit(): the loop."""
+"""The training loop: fit, with validation, checkpoints and callbacks."""
 
 from __future__ import annotations
 
@@ -19,35 +19,37 @@ from pixelvae.data.splits import Batches, DataSet
 from pixelvae.distributed import World, resolve_precision
 from pixelvae.evaluation.bounds import Bounds, evaluate_bound
 from pixelvae.evaluation.information import Health, latent_health
+from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import StepRecord, Trainer, Training, TrainingDivergedError
+from pixelvae.training.options import TrainingOptions
+from pixelvae.training.trainer import StepRecord, Trainer, TrainingDivergedError
 
 HEALTH_IMAGES = 1000
-"""Most validation images on which the latents are looked at: seconds, and a mutual information of up to 6.9 nats."""
+"""Maximum number of validation images for the health of the latents: their mutual information is at most 6.9 nats."""
 
 
 class Observer:
-    """What wants to see a run. Every method may be left out."""
+    """Callbacks of a training run; every method is optional."""
 
     def on_step(self, record: StepRecord) -> None:
-        """After every update."""
+        """Called after every update."""
 
     def on_health(self, step: int, health: Health) -> None:
-        """After a validation of averaged weights that have latents, just before ``on_validation``."""
+        """Called after the validation of a model with latents, just before ``on_validation``."""
 
     def on_validation(self, step: int, model: GenerativeModel, bounds: Bounds) -> None:
-        """After a validation of the averaged weights."""
+        """Called after a validation of the averaged weights."""
 
 
 class Fitted(NamedTuple):
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
         model: The averaged weights, in evaluation mode.
-        progress: Step, images seen and seconds, those before a resumption included.
-        interrupted: Whether a signal ended it before its last step; ``last`` is saved all the same.
+        progress: Step, images seen and seconds, including those before a resumption.
+        interrupted: Whether a signal ended it before its last step; ``last`` is saved in either case.
     """
 
     model: GenerativeModel
@@ -57,7 +59,7 @@ class Fitted(NamedTuple):
 
 @contextmanager
 def deferred_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM instead of dying of them, so that a step ends and is saved; a second one kills."""
+    """Collect Ctrl-C and SIGTERM, so that the current step finishes and is saved; a second signal interrupts."""
     received: list[int] = []
 
     def receive(number: int, _frame: object) -> None:
@@ -67,7 +69,7 @@ def deferred_signals() -> Iterator[list[int]]:
 
     try:
         previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are somebody else's
+    except ValueError:  # not the main thread, which alone may handle signals
         previous = {}
     try:
         yield received
@@ -79,7 +81,7 @@ def deferred_signals() -> Iterator[list[int]]:
 def fit(
     model: GenerativeModel,
     data: DataSet,
-    training: Training,
+    training: TrainingOptions,
     objective: Objective,
     *,
     out: Path,
@@ -90,41 +92,42 @@ def fit(
     observer: Observer | None = None,
     progress: bool = True,
 ) -> Fitted:
-    """Train, validate on a schedule, and keep the best and the last checkpoint in ``out``.
+    """Train, validate on a schedule, and save the best and the last checkpoint to ``out``.
 
     Args:
-        model: Changed in place: ends with the raw weights; the averaged ones are returned and saved.
-        data: Trains on ``train``, chooses the best weights on ``validation``, never touches ``test``.
-        training: How.
+        model: Changed in place, to the raw weights; the averaged ones are returned and saved.
+        data: Trains on ``train``, selects the best weights on ``validation``, never reads ``test``.
+        training: Optimizer, schedule, precision and checkpoints.
         objective: What is maximised.
         out: The run's folder: ``out/best`` and ``out/last`` are checkpoints.
         config: The resolved configuration that is saved with them.
-        seed: Of order and noise; with the same seed on the same machine the run is the same, bit for bit.
-        world: This process among its peers.
-        resume: Go on from ``out/last``, exactly.
-        observer: Is told of every step and validation, on rank 0.
+        seed: Seed of data order and noise; equal seeds on one machine give equal runs, bit for bit.
+        world: Device, rank and number of processes.
+        resume: Continue exactly from ``out/last``.
+        observer: Callbacks, called on rank 0 only.
         progress: Whether to show a progress bar.
 
     Raises:
-        TrainingDivergedError: If the loss is not finite; says the step, the last good checkpoint and what to try.
+        TrainingDivergedError: If the loss is not finite; names the step, the last checkpoint and remedies.
         CheckpointError: If there is nothing to resume.
     """
+    keep_freed_memory()
     trainer = Trainer(model, training, objective, world, seed)
     if resume:
         trainer.load_state_dict(load_training(out / "last", world.device))
-    _Run(trainer, data, out, config, (observer or Observer()) if world.is_main else Observer()).go(progress)
+    _Loop(trainer, data, out, config, (observer or Observer()) if world.is_main else Observer()).run(progress)
     return Fitted(trainer.averaged_model, trainer.progress, trainer.step < training.steps)
 
 
-class _Run:
-    """A trainer, its data, and the folder that its checkpoints go to."""
+class _Loop:
+    """Trains, validates and saves."""
 
     def __init__(self, trainer: Trainer, data: DataSet, out: Path, config: dict[str, Any], observer: Observer) -> None:
         self.trainer, self.data, self.out, self.config, self.observer = trainer, data, out, config, observer
-        self.say: Callable[[str], object] = lambda _: None
+        self.log: Callable[[str], object] = lambda _: None
 
     def loader(self) -> DataLoader:
-        """The batches from the trainer's step on."""
+        """The batches from the current step on."""
         trainer, world = self.trainer, self.trainer.world
         sampler = Batches(
             len(self.data.train),
@@ -136,7 +139,7 @@ class _Run:
         )
         return DataLoader(self.data.train, sampler=sampler, batch_size=None, num_workers=trainer.training.num_workers)
 
-    def go(self, progress: bool) -> None:
+    def run(self, progress: bool) -> None:
         """Update until the last step or a signal."""
         trainer, world, last = self.trainer, self.trainer.world, self.trainer.training.steps
         show = progress and world.is_main
@@ -144,8 +147,8 @@ class _Run:
             total=last, initial=trainer.step, unit="step", disable=not show, dynamic_ncols=True, mininterval=0.5
         ) as bar:
             if show:
-                self.say = bar.write
-                self.say(self.announcement())
+                self.log = bar.write
+                self.log(self.announcement())
             with deferred_signals() as signals:
                 batches, stop, since = iter(self.loader()), False, time.perf_counter()
                 while trainer.step < last and not stop:
@@ -154,11 +157,11 @@ class _Run:
                     stop = world.any(bool(signals))
                     bar.update()
                     bar.set_postfix_str(_postfix(record), refresh=False)
-                    self.keep(final=stop or trainer.step == last)
+                    self.validate_and_save(final=stop or trainer.step == last)
                     since = time.perf_counter()
 
     def update(self, x: Tensor, y: Tensor, *, since: float) -> StepRecord:
-        """One update; a divergence is told with what to do about it."""
+        """One update; on divergence, raise an error that suggests remedies."""
         try:
             return self.trainer.update(x, y, since=since)
         except TrainingDivergedError as error:
@@ -169,8 +172,8 @@ class _Run:
                 "train.clip_norm, more train.lr_warmup_steps, or train.precision: float32"
             ) from error
 
-    def keep(self, *, final: bool) -> None:
-        """Validate and save where it is time to."""
+    def validate_and_save(self, *, final: bool) -> None:
+        """Validate and save at the steps that the options name, and at the end."""
         step, training = self.trainer.step, self.trainer.training
         if step == training.steps or step % training.validate_every == 0:
             self.validate()
@@ -181,7 +184,7 @@ class _Run:
             self.trainer.world.barrier()
 
     def validate(self) -> None:
-        """The bound of the averaged weights on the validation split; the best so far that holds the rate is saved."""
+        """Evaluate the averaged weights on the validation split; save the best ones that hold the rate."""
         trainer = self.trainer
         model = trainer.averaged_model
         bounds = evaluate_bound(
@@ -196,23 +199,23 @@ class _Run:
             trainer.best_elbo = bounds.elbo
             self.save(self.out / "best")
         elif not held and trainer.best_elbo == -math.inf:
-            self.save(self.out / "best")  # there is always one, if not yet at the rate that was asked for
+            self.save(self.out / "best")  # so that there is always one, even before the rate is reached
         if isinstance(model, PixelVAE) and trainer.world.is_main:
             health = latent_health(
                 model, self.data.validation, seed=trainer.seed, device=trainer.world.device, max_images=HEALTH_IMAGES
             )
             self.observer.on_health(trainer.step, health)
             if health.is_dead and trainer.step > trainer.objective.warmup_steps:
-                self.say(_warning(trainer.step, health, bounds.kl, trainer.objective))
+                self.log(_warning(trainer.step, health, bounds.kl, trainer.objective))
         self.observer.on_validation(trainer.step, model, bounds)
 
     def save(self, folder: Path) -> None:
-        """The averaged weights, as a checkpoint."""
+        """Save the averaged weights as a checkpoint."""
         if self.trainer.world.is_main:
             save_model(folder, self.trainer.averaged_model, self.config, self.trainer.progress)
 
     def announcement(self) -> str:
-        """What is about to run, and how."""
+        """One line: model, data, devices, precision and checkpoint folder."""
         trainer, training = self.trainer, self.trainer.training
         parameters = sum(p.numel() for p in trainer.model.parameters())
         precision = resolve_precision(training.precision, trainer.world.device)
@@ -232,19 +235,19 @@ def _postfix(record: StepRecord) -> str:
 
 
 def _warning(step: int, health: Health, kl: float, objective: Objective) -> str:
-    """That the latents are dead, by which numbers, and what to try."""
+    """A warning that the latents are dead, with the numbers and remedies."""
     nats, cap_nats, _ = health.mutual_information
     if objective.rate is None:
-        why = "The decoder does without them"
+        why = "The decoder ignores them"
         advice = "objective.rate (nats to hold), objective.free_bits or a longer objective.warmup_steps"
     elif kl < objective.rate / 2:
-        why = f"objective.rate={objective.rate:g} has not woken them yet, for which its β has to fall below 0"
+        why = f"objective.rate={objective.rate:g} has not activated them yet; its β must fall below 0 first"
         advice = "more train.steps"
     else:
         why = f"objective.rate={objective.rate:g} holds the KL, but q(h|x) is nearly the same for every x"
         advice = "another objective.rate, or objective.warmup_steps or free_bits in its place"
     return (
         f"Warning: at step {step:,} the latents are dead: {health.num_active} of {len(health.active)} are active, "
-        f"mutual information {nats:.3f} nats (at most {cap_nats:.1f} could show), KL {kl:.2f} nats. {why}. "
-        f"Try {advice}, or a decoder that sees less (decoder.receptive_field, fewer decoder.num_layers)"
+        f"mutual information {nats:.3f} nats (the estimate is at most {cap_nats:.1f}), KL {kl:.2f} nats. {why}. "
+        f"Try {advice}, or a smaller receptive field (decoder.receptive_field, fewer decoder.num_layers)"
     )

@@ -1,8 +1,7 @@
-"""What training maximises. What is reported is always the true bound, never this."""
+"""The training objective; reports always give the true bound."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,15 +10,16 @@ from torch import Tensor
 
 from pixelvae.latents.distributions import DiagonalNormal
 from pixelvae.models.base import Bound
+from pixelvae.training.multiplier import Multiplier
 
-LEAST = 0.01
-"""The least weight of a KL that is to be held; by as much as β is less, information is rewarded."""
+MIN_WEIGHT = 0.01
+"""Minimum weight of the information under a rate; where β is less, the difference is a reward for information."""
 
-NEAR = 0.1
-"""By what share of the rate the KL of a validation may be off in a model that is kept as the best."""
+RATE_TOLERANCE = 0.1
+"""Relative deviation of the validation KL from the rate up to which a model may become the best one."""
 
-ENOUGH = 1.5
-"""The share of the rate up to which information is rewarded: past it, it is the prior that must follow."""
+MAX_REWARDED_SHARE = 1.5
+"""Information is rewarded up to this multiple of the rate; beyond it the prior has to adapt."""
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,24 @@ class Objective:
 
     .. math:: -E[\log p(x|h)] + \beta_t \sum_g \max(\lambda,\ E[\mathrm{KL}_g])
 
-    The expectation is over the joint batch of all ranks, so a group of latents below the floor of λ nats feels no
-    pull towards the prior and stays alive.
+    The expectation is over the joint batch of all ranks. A group of latents below the floor of λ nats has no gradient
+    towards the prior and stays active.
 
-    With a ``rate`` R, training maximises E[log p(x|h)] under the constraint KL = R instead: β is the constraint's
-    Lagrange multiplier, which follows the measured KL (:class:`Multiplier`). It rises above 1 where the latents would
-    hold more than was asked for, and falls below 1, even below 0, where a strong decoder would ignore them.
+    With a ``rate`` R, training maximises E[log p(x|h)] under the constraint KL = R. β is then the Lagrange multiplier
+    of the constraint and follows the measured KL (:class:`Multiplier`). It rises above 1 where the latents would hold
+    more than R, and falls below 1, even below 0, where a strong decoder would ignore them.
 
-    The KL is what h tells about x, and besides how far the latents of all x together are from the prior. The second
-    part is worth nothing: a posterior that is narrow and the same for every x has any KL. So β < 1 weighs the first
-    part alone, and the second counts in full:
+    The KL is the sum of the mutual information of x and h and the KL of the aggregate posterior to the prior. The
+    second term carries no information: a narrow posterior that is the same for every x can have any KL. So β < 1
+    weighs the first term only, and the second counts in full:
 
     .. math:: -E[\log p(x|h)] + \beta\, I_q(x; h) + \max(1, \beta)\, \mathrm{KL}(q(h) \,\|\, p(h)), \qquad
               E[\mathrm{KL}] = I_q(x; h) + \mathrm{KL}(q(h) \,\|\, p(h))
 
-    I is not known, but two bounds of it are: the KL itself, and the sum of :meth:`DiagonalNormal.information`, which is
-    0 where the posterior stands still. The smaller of the two, over the joint batch, is taken for I. Where β is below
-    0.01 it is the sum that is rewarded by what is missing, as long as it is less than 1.5 R: no prior is in it, and a
-    prior must never learn to be far away.
+    I is intractable, but has two upper bounds: the KL itself, and the sum of :meth:`DiagonalNormal.information`, which
+    is 0 where the posterior does not depend on x. The smaller of the two, over the joint batch, replaces I. Where β is
+    below 0.01, the difference rewards that sum, while it is less than 1.5 R. The reward excludes the prior, which
+    would otherwise learn to be far from the posterior.
 
     Reference:
         Warm-up: Ladder Variational Autoencoders (Sønderby et al., 2016), https://arxiv.org/abs/1602.02282
@@ -54,7 +54,7 @@ class Objective:
         Rate: Taming VAEs (Rezende and Viola, 2018), https://arxiv.org/abs/1810.00597; Fixing a Broken ELBO (Alemi et
         al., 2017), https://arxiv.org/abs/1711.00464. Differs from the first in: the constraint is on the KL, not on
         the reconstruction, and holds with equality, so its multiplier may have either sign.
-        The two parts of the KL: ELBO surgery (Hoffman and Johnson, 2016), eq. 10-12,
+        The two terms of the KL: ELBO surgery (Hoffman and Johnson, 2016), eq. 10-12,
         http://approximateinference.org/accepted/HoffmanJohnson2016.pdf; with weights of their own: InfoVAE (Zhao et
         al., 2017), https://arxiv.org/abs/1706.02262; as Lagrange multipliers: The Information Autoencoding Family
         (Zhao et al., 2018), https://arxiv.org/abs/1806.06514
@@ -64,7 +64,7 @@ class Objective:
         beta_start: Weight of the KL at step 0.
         warmup_steps: Steps over which the weight goes linearly from ``beta_start`` to ``beta``; 0 for none.
         free_bits: λ, the floor of every group of the KL, in nats; 0 for none.
-        rate: R, the KL in nats per example that training holds; None leaves the KL free. Exclusive with the others.
+        rate: R, the KL in nats per example that training holds; None leaves the KL free. Excludes the other options.
 
     Raises:
         ValueError: If an option is negative, or a rate is given beside another way to weigh the KL.
@@ -80,7 +80,6 @@ class Objective:
         for name in ("beta", "beta_start", "warmup_steps", "free_bits"):
             if getattr(self, name) < 0:
                 raise ValueError(f"objective.{name}={getattr(self, name)}; wanted 0 or more")
-
         if self.rate is None:
             return
         if self.rate <= 0:
@@ -98,8 +97,8 @@ class Objective:
         return self.beta_start + (self.beta - self.beta_start) * step / self.warmup_steps
 
     def is_held(self, kl: float) -> bool:
-        """Whether a mean KL, in nats per example, is within a tenth of the rate; always so where none is asked for."""
-        return self.rate is None or abs(kl / self.rate - 1) <= NEAR
+        """Whether a mean KL, in nats per example, is within a tenth of the rate; always true without a rate."""
+        return self.rate is None or abs(kl / self.rate - 1) <= RATE_TOLERANCE
 
     def loss(self, bound: Bound, beta: float, mean_over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
         """The scalar to minimise on this rank, in nats per example. DDP averages its gradients over the ranks."""
@@ -114,77 +113,12 @@ class Objective:
     def _constrained(self, bound: Bound, beta: float, mean_over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
         assert self.rate is not None
         kl = bound.kl.mean()
-        told = kl.detach()  # at most so much; of a posterior that is not normal this is all that is known
+        at_most = kl.detach()  # an upper bound of the information; the only one of a posterior that is not normal
         if isinstance(bound.posterior, DiagonalNormal):
-            told = bound.posterior.information(mean_over_ranks).sum()
-        joint_kl, joint_told = (mean_over_ranks(part.detach()) for part in (kl, told))
-        information = torch.where(joint_told < joint_kl, told, kl)
+            at_most = bound.posterior.information(mean_over_ranks).sum()
+        joint_kl, joint_at_most = (mean_over_ranks(part.detach()) for part in (kl, at_most))
+        information = torch.where(joint_at_most < joint_kl, at_most, kl)
         weight = Multiplier.augmented(beta, joint_kl / self.rate - 1)
-        penalty = weight.clamp(min=LEAST) * information + weight.clamp(min=1) * (kl - information)
-        reward = (LEAST - weight).clamp(min=0) * torch.where(joint_told < ENOUGH * self.rate, told, 0)
-        return penalty - reward - bound.log_px.mean()
-
-
-class Multiplier:
-    r"""β as the Lagrange multiplier of the constraint KL = R, which rises while the KL is above R and falls below it.
-
-    .. math:: \beta = \beta_0 \sinh u, \qquad
-              u \leftarrow u + \mathrm{clip}\Big(0.4\,\frac{\overline{\mathrm{KL}} - R}{R},\ -0.04,\ 0.04\Big)
-
-    (up to 0.2 where the KL is above 1.3 R). The bar is a moving average, each step counted for 2R at most. In relative
-    units of R, one speed serves every rate, data set and decoder. Away from 0, β changes by a share of itself. From
-    0.1, where it begins, it takes 130 steps without a KL to pass 0: most latents are found before that, by the
-    likelihood alone, and are the better for it.
-
-    To a decoder that does without its latents every nat has the same price: nothing stands between a β just above 0,
-    where they die, and one just below, where the KL grows for ever. So the weight of a step follows its own batch, the
-    augmented Lagrangian, the less so the less KL there is yet:
-
-    .. math:: \beta + c\, \max(1, |\beta|)\, \frac{\mathrm{KL} - R}{R}\, \min\Big(1, \frac{\mathrm{KL}}{R}\Big)
-
-    Reference:
-        Taming VAEs (Rezende and Viola, 2018), algorithm 1. https://arxiv.org/abs/1810.00597
-        Multiplier and Gradient Methods (Hestenes, 1969). https://doi.org/10.1007/BF00927673
-
-    Args:
-        rate: R in nats per example.
-    """
-
-    START = 0.1  # below 1, so that the latents are found before the decoder
-    SMALL = 0.001  # β₀, where the steps of β turn from equal shares to equal lengths
-    GAIN = 0.4  # low, for at the end of training the weights follow slowly
-    SPEED = 0.04  # the most that u changes in a step: patient with latents that are not yet found
-    HASTE, FAR = 0.2, 0.3  # the most where the KL is above R by such a share, which is no noise
-    DECAY = 0.9  # of the moving average of the KL
-    RANGE = 1e4  # of |β|
-    DAMPING = 3.0  # c
-
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-        self.u, self.kl = math.asinh(self.START / self.SMALL), rate
-
-    @property
-    def beta(self) -> float:
-        """The weight of the KL now; below 0, information is rewarded that the decoder does without."""
-        return self.SMALL * math.sinh(self.u)
-
-    @classmethod
-    def augmented(cls, beta: float, excess: Tensor) -> Tensor:
-        """The weight in a step whose KL is above R by this share of R, or if negative below."""
-        return beta + cls.DAMPING * max(1, abs(beta)) * excess * (1 + excess).clamp(0, 1)
-
-    def update(self, kl: float) -> None:
-        """Follow the mean KL of one step's joint batch, in nats per example."""
-        self.kl = self.DECAY * self.kl + (1 - self.DECAY) * min(kl, 2 * self.rate)  # one batch alone says little
-        bound = math.asinh(self.RANGE / self.SMALL)
-        excess = self.kl / self.rate - 1
-        most = self.SPEED if excess < self.FAR else self.HASTE
-        self.u = min(max(self.u + min(max(self.GAIN * excess, -self.SPEED), most), -bound), bound)
-
-    def state_dict(self) -> dict[str, float]:
-        """All that the next step depends on."""
-        return {"u": self.u, "kl": self.kl}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on exactly where ``state_dict`` stood."""
-        self.u, self.kl = state["u"], state["kl"]
+        penalty = weight.clamp(min=MIN_WEIGHT) * information + weight.clamp(min=1) * (kl - information)
+        rewarded = torch.where(joint_at_most < MAX_REWARDED_SHARE * self.rate, at_most, 0)
+        return penalty - (MIN_WEIGHT - weight).clamp(min=0) * rewarded - bound.log_px.mean()

@@ -1,94 +1,27 @@
-"""The options of training, and one update: the weights, their average and the optimizer."""
+"""One training step: weights, moving average, optimizer and step counter."""
 
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from pixelvae.checkpoint import Progress
-from pixelvae.distributed import Precision, World, autocast, resolve_precision
+from pixelvae.distributed import World, autocast, resolve_precision
 from pixelvae.models.base import Bound, GenerativeModel
 from pixelvae.nn.gated import fuse
-from pixelvae.training.objective import Multiplier, Objective
-
-COMPILE_REPAYS_AFTER = 3000  # steps; torch.compile takes 10 to 60 s to start and saves about a third of a step
-
-
-@dataclass(frozen=True)
-class Training:
-    """How to train. The defaults are the fast ones.
-
-    Args:
-        steps: Updates of the weights in all.
-        batch_size: Examples of one update on each rank.
-        learning_rate: Peak learning rate of AdamW.
-        lr_warmup_steps: Steps over which the learning rate rises linearly from 0.
-        final_lr_fraction: The cosine decay ends at this fraction of ``learning_rate``.
-        weight_decay: Decoupled weight decay.
-        clip_norm: Gradients are scaled down to this norm (nats per unit of weight); 0 for never.
-        ema_decay: Decay of the moving average of the weights that is evaluated and saved.
-        precision: ``bf16-mixed`` where the device is fast at it (``auto``), or ``float32``.
-        channels_last: Memory format of the convolutions; true is faster nearly everywhere.
-        compile: torch.compile of the training step: ``auto`` where the steps repay its start-up.
-        validate_every: Steps between validations (and between pictures in TensorBoard).
-        validation_images: Examples of a validation, None for the whole split.
-        checkpoint_every: Steps between checkpoints.
-        num_workers: Processes that load data; 0 is fastest for sets that fit in memory.
-
-    Raises:
-        ValueError: If an option is out of range.
-    """
-
-    steps: int = 20_000
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    lr_warmup_steps: int = 100
-    final_lr_fraction: float = 0.03
-    weight_decay: float = 0.0
-    clip_norm: float = 50.0
-    ema_decay: float = 0.998
-    precision: Precision = "auto"
-    channels_last: bool = True
-    compile: Literal["auto", "always", "never"] = "auto"
-    validate_every: int = 1000
-    validation_images: int | None = None
-    checkpoint_every: int = 500
-    num_workers: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"train.{name}={getattr(self, name)}; wanted at least 1")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"train.ema_decay={self.ema_decay}; wanted a number in [0, 1)")
-        if self.learning_rate <= 0:
-            raise ValueError(f"train.learning_rate={self.learning_rate}; wanted more than 0")
-
-    def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then a cosine down to ``final_lr_fraction`` of the peak."""
-        if step < self.lr_warmup_steps:
-            return self.learning_rate * (step + 1) / self.lr_warmup_steps
-        progress = (step - self.lr_warmup_steps) / max(self.steps - self.lr_warmup_steps, 1)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        return self.learning_rate * (self.final_lr_fraction + (1 - self.final_lr_fraction) * cosine)
-
-    def compiles(self) -> bool:
-        """Whether to use torch.compile: where asked for, or where it pays and a C++ compiler is there."""
-        if self.compile == "auto":
-            return self.steps >= COMPILE_REPAYS_AFTER and shutil.which("g++") is not None
-        return self.compile == "always"
+from pixelvae.training.multiplier import Multiplier
+from pixelvae.training.objective import Objective
+from pixelvae.training.options import TrainingOptions
 
 
 def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
-    r"""Exponential moving average whose decay grows to its value, so that it forgets the initial weights soon.
+    r"""Exponential moving average with a warm-up of the decay, so that the initial weights soon lose their weight.
 
     .. math:: \bar w \leftarrow d_n \bar w + (1 - d_n) w, \qquad d_n = \min(d, (1 + n) / (10 + n))
     """
@@ -101,7 +34,7 @@ def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
 
 
 class StepRecord(NamedTuple):
-    """One update of the weights. Bounds are means over the joint batch, in nats per example."""
+    """The measurements of one update. Bounds are means over the joint batch, in nats per example."""
 
     step: int
     loss: float
@@ -114,13 +47,15 @@ class StepRecord(NamedTuple):
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss is not finite any more."""
+    """The loss or its gradient is not finite."""
 
 
 class Trainer:
-    """The weights, their average, the optimizer and the position in the data: all that a run is made of."""
+    """The state of a training run: weights, moving average, optimizer, multiplier and position in the data."""
 
-    def __init__(self, model: GenerativeModel, training: Training, objective: Objective, world: World, seed: int):
+    def __init__(
+        self, model: GenerativeModel, training: TrainingOptions, objective: Objective, world: World, seed: int
+    ):
         if objective.rate is not None and not model.latent_dim:
             raise ValueError(f"objective.rate={objective.rate}, but the model has no latents; set objective.rate: null")
         self.training, self.objective, self.world, self.seed = training, objective, world, seed
@@ -145,16 +80,16 @@ class Trainer:
 
     @property
     def progress(self) -> Progress:
-        """How far this run is."""
+        """The progress of this run."""
         return Progress(self.step, self.images_seen, self.train_seconds, self.seed)
 
     @property
     def beta(self) -> float:
-        """The weight of the KL in the next step: of the schedule, or the multiplier of the rate."""
+        """The weight of the KL in the next step: from the schedule, or the multiplier of the rate."""
         return self.objective.beta_at(self.step) if self.multiplier is None else self.multiplier.beta
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on, of types that load without running code."""
+        """Everything that the next step depends on, as types that load without running code."""
         return {
             "progress": self.progress._asdict(),
             "best_elbo": self.best_elbo,
@@ -165,7 +100,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on exactly where ``state_dict`` stood."""
+        """Continue exactly from ``state_dict``."""
         progress = Progress(**state["progress"])
         if progress.seed != self.seed:
             raise ValueError(
@@ -180,7 +115,7 @@ class Trainer:
             self.multiplier.load_state_dict(state["multiplier"])
 
     def noise(self, batch_size: int) -> Tensor:
-        """This rank's rows of the joint batch's noise, which depends on seed and step alone."""
+        """This rank's rows of the noise of the joint batch, which depends on seed and step only."""
         generator = torch.Generator(self.world.device).manual_seed((self.seed << 32) + self.step)
         joint = self.model.draw_noise(batch_size * self.world.size, generator)
         return joint.chunk(self.world.size)[self.world.rank]

@@ -13,8 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import speech
 from pixelvae import ImageFolder, load
-from pixelvae.checkpoint import Progress, build, save_model
+from pixelvae.checkpoint import Progress, save_model
 from pixelvae.commands import latents
+from pixelvae.models.assembly import build
 from small_runs import CONFIG, small_model
 
 PICTURES = {"pca", "tsne", "traversals", "neighbours", "grid", "decompression", "completion"}

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from pixelvae import AutoregressiveModel, Categorical, DataSpec, VectorContext, WaveNet
-from pixelvae.checkpoint import build
 from pixelvae.data import BatchKey
 from pixelvae.data.audio import AudioSplit, Recording
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_importance_weighted
+from pixelvae.models.assembly import build
 from small_runs import CONFIG, small_data, small_model
 
 WORLD = World(torch.device("cpu"))

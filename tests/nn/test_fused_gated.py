@@ -18,7 +18,8 @@ from pixelvae.nn.causal import channel_mask
 from pixelvae.nn.fused_gated import Projection
 from pixelvae.nn.gated import GatedLayer, fuse
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Trainer, Training
+from pixelvae.training.options import TrainingOptions
+from pixelvae.training.trainer import Trainer
 from small_runs import small_data
 
 pytestmark = pytest.mark.skipif(fused_gated.library() is None, reason="needs a CPU with AMX and a C++ compiler")
@@ -206,7 +207,7 @@ def test_equal_nats_after_equal_steps():
         spec = data.spec._replace(num_classes=())
         decoder = partial(GatedPixelCNN, num_layers=4, channels=16, first_kernel_size=3)
         model = AutoregressiveModel(spec, likelihood=Categorical, decoder=decoder, context=VectorContext)
-        options = Training(steps=150, batch_size=32, precision="bf16-mixed", compile="never")
+        options = TrainingOptions(steps=150, batch_size=32, precision="bf16-mixed", compile="never")
         trainer = Trainer(model, options, Objective(), world, seed=0)
         for layer in model.decoder.layers:
             assert layer.fused

@@ -93,3 +93,19 @@ def test_cells_stay_in_float32_under_autocast(make):
         states = layer.state_to_state(torch.randn(layer.state_to_state.weight.shape[0], W, H, B, 12).bfloat16())
     assert states.dtype == torch.float32
     torch.testing.assert_close(mixed.float(), layer(x, 0.0), rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: RowLSTMLayer(2, 3, 1), lambda: DiagonalBiLSTMLayer(2, 1)], ids=["row", "diagonal"]
+)
+def test_torch_compile_does_not_unroll_the_recurrence(make):
+    """The same values, and as many operations in the graphs for 12 rows as for 4."""
+    from torch._dynamo.testing import CompileCounter
+
+    operations = []
+    for rows in (4, 12):
+        torch._dynamo.reset()
+        layer, x, counter = make(), torch.randn(2, 4, rows, W), CompileCounter()
+        torch.testing.assert_close(torch.compile(layer, backend=counter)(x, 0.0), layer(x, 0.0))
+        operations.append(counter.op_count)
+    assert 0 < operations[0] == operations[1]

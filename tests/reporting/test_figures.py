@@ -12,7 +12,6 @@ from pixelvae.reporting.figures import (
     HIDDEN_COLOUR,
     Group,
     completions,
-    curves,
     image_grid,
     interpolations,
     reconstructions,
@@ -134,15 +133,6 @@ def test_completions_paint_what_was_hidden():
     assert np.array_equal(shown[:64], drawn[:64, :128])
     assert (shown[64:] == HIDDEN_COLOUR).all()
     assert (x != HIDDEN).all(), "the images themselves are left alone"
-
-
-def test_curves_have_units_and_a_legend():
-    figure = curves(
-        {"train": ([0, 1], [2.0, 3.0]), "test": ([0], [1.0])}, x_label="step", y_label="ELBO (nats)", title="Bound"
-    )
-    axes = figure.axes[0]
-    assert texts(figure) == ["Bound", "step", "ELBO (nats)"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train", "test"]
 
 
 @pytest.mark.parametrize(

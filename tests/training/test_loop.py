@@ -12,7 +12,8 @@ from pixelvae.evaluation.bounds import evaluate_bound
 from pixelvae.evaluation.information import latent_health
 from pixelvae.training.loop import Observer
 from pixelvae.training.objective import Objective
-from pixelvae.training.trainer import Trainer, Training, TrainingDivergedError, moving_average
+from pixelvae.training.options import TrainingOptions
+from pixelvae.training.trainer import Trainer, TrainingDivergedError, moving_average
 from small_runs import CONFIG, small_data, small_fit, small_model
 
 
@@ -148,7 +149,7 @@ def test_what_is_reported_is_the_true_bound_whatever_is_maximised(tmp_path):
     small_fit(tmp_path, steps=1, objective=Objective(beta=0.0), observer=seen, model=small_model())
     record = seen.seen[0]
     data, model = small_data(), small_model()
-    trainer = Trainer(model, Training(batch_size=8, compile="never"), Objective(), World(torch.device("cpu")), 0)
+    trainer = Trainer(model, TrainingOptions(batch_size=8, compile="never"), Objective(), World(torch.device("cpu")), 0)
     from pixelvae.data import Batches
 
     x, y = data.train[next(iter(Batches(len(data.train), 8, seed=0)))]
@@ -196,7 +197,7 @@ def with_posterior(factor):
     [
         (None, "Try objective.rate (nats to hold)"),
         (20.0, "objective.rate=20 holds the KL, but"),
-        (200.0, "objective.rate=200 has not woken them yet"),
+        (200.0, "objective.rate=200 has not activated them yet"),
     ],
 )
 def test_dead_latents_are_told_at_every_validation_however_large_the_kl(tmp_path, capsys, rate, advice):
@@ -207,7 +208,7 @@ def test_dead_latents_are_told_at_every_validation_however_large_the_kl(tmp_path
     warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Warning")]
     assert len(warnings) == 2
     assert warnings[1].startswith("Warning: at step 8 the latents are dead: 0 of 3 are active, mutual information ")
-    assert "(at most 5.3 could show)" in warnings[1]  # log 200
+    assert "(the estimate is at most 5.3)" in warnings[1]  # log 200
     assert float(warnings[1].split("KL ")[1].split()[0]) > 15
     assert advice in warnings[1]
     assert "num_layers" in warnings[1]
@@ -264,7 +265,7 @@ def test_a_resumed_run_keeps_its_seed(tmp_path):
 
 
 def test_the_learning_rate_warms_up_and_falls_to_its_final_fraction():
-    training = Training(steps=100, learning_rate=1.0, lr_warmup_steps=10, final_lr_fraction=0.1)
+    training = TrainingOptions(steps=100, learning_rate=1.0, lr_warmup_steps=10, final_lr_fraction=0.1)
     rates = [training.learning_rate_at(step) for step in range(101)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[10] == max(rates)
@@ -295,7 +296,7 @@ def test_torch_compile_computes_the_same_step(tmp_path):
 )
 def test_an_option_out_of_range_is_named(option, value):
     with pytest.raises(ValueError, match=f"train.{option}={value}"):
-        Training(**{option: value})
+        TrainingOptions(**{option: value})
 
 
 def test_the_configuration_is_kept_with_the_checkpoint(tmp_path):

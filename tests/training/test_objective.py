@@ -8,7 +8,8 @@ import torch
 from pixelvae.latents.distributions import DiagonalNormal
 from pixelvae.latents.priors import StandardNormal
 from pixelvae.models.base import Bound
-from pixelvae.training.objective import LEAST, Multiplier, Objective
+from pixelvae.training.multiplier import Multiplier
+from pixelvae.training.objective import MIN_WEIGHT, Objective
 
 
 def alone(value):
@@ -94,7 +95,7 @@ def test_a_prior_never_learns_to_be_far_from_the_posterior(posterior):
     given = normal_bound(*(posterior or MOVING), kl=1.0)
     given = given if posterior else given._replace(posterior=None)
     Objective(rate=100.0).loss(given, -1.0, alone).backward()
-    torch.testing.assert_close(given.kl_groups.grad, torch.full((2, 1), LEAST / 2))  # of two examples
+    torch.testing.assert_close(given.kl_groups.grad, torch.full((2, 1), MIN_WEIGHT / 2))  # of two examples
 
 
 def test_information_beyond_the_kl_does_not_count():
@@ -128,7 +129,7 @@ def test_the_multiplier_moves_against_the_excess_and_goes_on_from_its_state():
     assert multiplier.beta < 0 < again.beta
     for _ in range(10_000):
         multiplier.update(0.0)
-    assert multiplier.beta == pytest.approx(-Multiplier.RANGE)
+    assert multiplier.beta == pytest.approx(-Multiplier.MAX_BETA)
 
 
 def test_a_rate_alone_weighs_the_kl():
