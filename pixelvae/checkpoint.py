@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,25 +14,14 @@ import yaml
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from pixelvae.context import Context
+from pixelvae.data import DATA_SETS
 from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import DataSet
-from pixelvae.decoders.base import AutoregressiveDecoder
-from pixelvae.latents.encoders import Encoder
-from pixelvae.latents.priors import Prior
-from pixelvae.likelihoods import Likelihood
-from pixelvae.models.assembly import assemble
+from pixelvae.models.assembly import ConfigurationError, build, factory
 from pixelvae.models.base import GenerativeModel
 from pixelvae.storage import write_atomically
 
 FORMAT_VERSION = 1
-PARTS: dict[str, type] = {
-    "likelihood": Likelihood,
-    "decoder": AutoregressiveDecoder,
-    "encoder": Encoder,
-    "prior": Prior,
-    "context": Context,
-}
 
 
 class CheckpointError(ValueError):
@@ -113,9 +100,11 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Generativ
     config = load_config(folder)
     tensors, metadata = _read_weights(folder / "model.safetensors")
     spec = json.loads(metadata["spec"])
-    model = build(config, DataSpec(tuple(spec["shape"]), spec["levels"], tuple(spec["num_classes"])))
     try:
+        model = build(config, DataSpec(tuple(spec["shape"]), spec["levels"], tuple(spec["num_classes"])))
         model.load_state_dict(tensors)
+    except ConfigurationError as error:
+        raise CheckpointError(f"{folder / 'config.yaml'}: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{folder}: the weights do not fit config.yaml ({error})") from error
     model = model.to(device).to(memory_format=torch.channels_last)  # convolutions run several times faster
@@ -144,44 +133,10 @@ def load_data(folder: str | Path) -> DataSet:
     Raises:
         CheckpointError: If the configuration names no data set of pixelvae's.
     """
-    return factory(load_config(folder)["data"], DataSet, "data")()
-
-
-def build(config: dict[str, Any], spec: DataSpec) -> GenerativeModel:
-    """The untrained model that a configuration describes, made of pixelvae's own classes only.
-
-    Args:
-        config: Has ``likelihood``, ``decoder``, ``encoder``, ``prior``, ``context``, each null or a mapping of
-            ``class_path`` and ``init_args``; ``latent_dim``; ``class_conditional``.
-        spec: Shape, levels and labels of the data.
-
-    Raises:
-        CheckpointError: If it names any other class, or arguments that the class does not have.
-    """
     try:
-        parts: dict[str, Any] = {
-            name: None if config[name] is None else factory(config[name], base, name) for name, base in PARTS.items()
-        }
-        return assemble(spec, latent_dim=config["latent_dim"], class_conditional=config["class_conditional"], **parts)
-    except (TypeError, KeyError) as error:
-        raise CheckpointError(f"config.yaml does not describe a model of this version of pixelvae: {error}") from error
-
-
-def factory(entry: dict[str, Any], base: type, option: str) -> Callable[..., Any]:
-    """A class of pixelvae with its arguments bound. Any other name is refused before anything is imported."""
-    import pixelvae
-
-    path = entry["class_path"]
-    match = re.fullmatch(r"(?:pixelvae\.(?:[a-z_]+\.)*)?([A-Z]\w*)", path)
-    cls = getattr(pixelvae, match[1], None) if match and match[1] in pixelvae.__all__ else None
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        known = sorted(
-            name
-            for name in pixelvae.__all__
-            if isinstance(getattr(pixelvae, name), type) and issubclass(getattr(pixelvae, name), base)
-        )
-        raise CheckpointError(f"{option}: class_path {path!r} is none of pixelvae's own: {', '.join(known)}")
-    return partial(cls, **(entry.get("init_args") or {}))
+        return factory(load_config(folder)["data"], DATA_SETS, "data")()
+    except ConfigurationError as error:
+        raise CheckpointError(f"{Path(folder) / 'config.yaml'}: {error}") from error
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

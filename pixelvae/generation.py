@@ -1,24 +1,50 @@
-"""The one walk over sites, and what is made of it: sample, reconstruct, interpolate, complete, score."""
+"""The one walk over sites, and what is made of it: sample, reconstruct, interpolate, complete, score.
+
+Every model has the verbs as methods too: ``model.sample(10, seed=0)``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pixelvae.data.spec import ABSENT
+from pixelvae.context import Context
+from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.decoders.base import AutoregressiveDecoder, SamplingStepper, Stepper, StepperKind
+from pixelvae.latents.distributions import Distribution
 from pixelvae.latents.paths import spherical_path
 from pixelvae.likelihoods import Categorical, Likelihood
-from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
 
 Site = tuple[Any, ...]  # of int; Any lets the type checker see an index in it
 Choose = Callable[[Site, int, Tensor], Tensor]
+
+
+class Generative(Protocol):
+    """What the verbs use of a model: its parts, and its latents if it has any."""
+
+    spec: DataSpec
+    decoder: AutoregressiveDecoder
+    likelihood: Likelihood
+    context: Context
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether there is an h."""
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """q(h|x, y) over (B, D). Raises ValueError without latents."""
+
+    def draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor | None:
+        """h ~ p(h), one draw from each generator, (B, D); None without latents."""
 
 
 @torch.inference_mode()
@@ -63,14 +89,17 @@ def walk(
     return x.permute(1, 2, 0).reshape(batch_size, *spec.shape)
 
 
-def generators(seed: int, n: int, device: torch.device | str = "cpu") -> list[torch.Generator]:
-    """One generator per sample: sample i draws from seed + i alone, whatever the batch."""
-    return [torch.Generator(device).manual_seed(seed + i) for i in range(n)]
+def generators(seed: int, n: int) -> list[torch.Generator]:
+    """One CPU generator per sample: sample i draws from seed + i alone, whatever the batch and the device."""
+    return [torch.Generator().manual_seed(seed + i) for i in range(n)]
 
 
-def uniforms(model: GenerativeModel, sources: Sequence[torch.Generator]) -> Tensor:
-    """The uniform numbers that decide a whole walk, (B, C, *S): one row from each generator."""
-    return torch.stack([torch.rand(model.spec.shape, generator=g, device=g.device) for g in sources])
+def uniforms(model: Generative, sources: Sequence[torch.Generator]) -> Tensor:
+    """The uniform numbers that decide a whole walk, (B, C, *S), one row from each CPU generator.
+
+    Drawn on the CPU and copied to the model's device: the numbers are the same on every device.
+    """
+    return torch.stack([torch.rand(model.spec.shape, generator=source) for source in sources]).to(model.device)
 
 
 def draw(pmf: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
@@ -90,7 +119,7 @@ def draw(pmf: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
 
 
 def decode(
-    model: GenerativeModel,
+    model: Generative,
     h: Tensor | None,
     y: Tensor | None,
     sources: Sequence[torch.Generator],
@@ -126,7 +155,7 @@ def sample_rows(stepper: SamplingStepper, u: Tensor, temperature: float, *, prog
 
 
 def sample(
-    model: GenerativeModel,
+    model: Generative,
     n: int,
     *,
     seed: int,
@@ -149,16 +178,14 @@ def sample(
     Returns:
         (n, C, *S) integer levels.
     """
-    sources = generators(seed, n, next(model.parameters()).device)
-    h = None
-    if isinstance(model, PixelVAE):
-        with torch.inference_mode():
-            h = torch.cat([model.prior.sample(1, generator=g) for g in sources])
+    sources = generators(seed, n)
+    with torch.inference_mode():
+        h = model.draw_latents(sources)
     return decode(model, h, y, sources, temperature=temperature, stepper=stepper, progress=progress)
 
 
 def reconstruct(
-    model: PixelVAE,
+    model: Generative,
     x: Tensor,
     *,
     seed: int,
@@ -168,7 +195,7 @@ def reconstruct(
     stepper: StepperKind = "auto",
     progress: bool = False,
 ) -> Tensor:
-    """x' ~ p(x' | h), h = E[q(h|x)]: what the latents know stays, what the decoder invents differs by draw.
+    """x' ~ p(x' | h), h = E[q(h|x)]: draws of an image share h, and differ in what h does not determine.
 
     Args:
         model: A trained PixelVAE.
@@ -182,17 +209,20 @@ def reconstruct(
 
     Returns:
         (num_draws, B, C, *S) integer levels.
+
+    Raises:
+        ValueError: If the model has no latents.
     """
     with torch.inference_mode():
-        h = model.encoder(x, y).mean.repeat(num_draws, 1)
+        h = model.encode(x, y).mean.repeat(num_draws, 1)
     labels = None if y is None else y.repeat(num_draws, 1)
-    sources = generators(seed, len(h), x.device)
+    sources = generators(seed, len(h))
     draws = decode(model, h, labels, sources, temperature=temperature, stepper=stepper, progress=progress)
     return draws.unflatten(0, (num_draws, len(x)))
 
 
 def complete(
-    model: GenerativeModel,
+    model: Generative,
     x: Tensor,
     known: Tensor,
     *,
@@ -218,20 +248,20 @@ def complete(
         (B, C, *S) integer levels, equal to x where ``known``.
     """
     known = known.expand_as(x) & (x != ABSENT)
-    u = uniforms(model, generators(seed, len(x), x.device))
+    u = uniforms(model, generators(seed, len(x)))
 
     def choose(site: Site, channel: int, pmf: Tensor) -> Tensor:
         return torch.where(known[:, channel, *site], x[:, channel, *site], draw(pmf, u[:, channel, *site]))
 
     with torch.inference_mode():
-        if h is None and isinstance(model, PixelVAE):
-            h = model.encoder(x, y).mean
+        if h is None and model.has_latents:
+            h = model.encode(x, y).mean
         context = model.context(h, y)
     return walk(model.decoder, model.likelihood, context, len(x), choose, stepper=stepper, progress=progress)
 
 
 def score(
-    model: GenerativeModel,
+    model: Generative,
     x: Tensor,
     *,
     h: Tensor | None = None,
@@ -239,7 +269,7 @@ def score(
     stepper: StepperKind = "auto",
 ) -> Tensor:
     """log p(x | h, y) in nats by the walk, site after site: what a coder pays. Equals ``model.log_px``. -> (B,)."""
-    log_px = torch.zeros(len(x), device=x.device, dtype=next(model.parameters()).dtype)
+    log_px = torch.zeros(len(x), device=x.device, dtype=next(model.decoder.parameters()).dtype)
 
     def choose(site: Site, channel: int, pmf: Tensor) -> Tensor:
         value = x[:, channel, *site].clamp(min=0)
@@ -254,7 +284,7 @@ def score(
 
 
 def interpolate(
-    model: PixelVAE,
+    model: Generative,
     start: Tensor,
     end: Tensor,
     *,
@@ -282,10 +312,13 @@ def interpolate(
 
     Returns:
         (steps, B, C, *S) integer levels.
+
+    Raises:
+        ValueError: If the model has no latents.
     """
     h = path(start, end, steps).flatten(0, 1)
     labels = None if y is None else y.flatten(0, 1)
-    sources = [g for _ in range(steps) for g in generators(seed, len(start), start.device)]
+    sources = [g for _ in range(steps) for g in generators(seed, len(start))]
     return decode(model, h, labels, sources, temperature=temperature, stepper=stepper, progress=progress).unflatten(
         0, (steps, -1)
     )

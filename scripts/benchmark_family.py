@@ -14,11 +14,11 @@ import yaml
 from torch import Tensor
 
 from pixelvae import Categorical, VectorContext, WaveNet
-from pixelvae.checkpoint import build
 from pixelvae.data import DataSpec
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import World
 from pixelvae.generation import decode, generators
+from pixelvae.models.assembly import build
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import AutoregressiveModel
 from pixelvae.training.objective import Objective
@@ -96,7 +96,7 @@ def sampling_row(
     x = torch.zeros(batch_size, *spec.shape, dtype=torch.long, device=device)
 
     def walk(stepper: StepperKind) -> Callable[[], Tensor]:
-        return lambda: decode(model, None, None, generators(0, batch_size, device), stepper=stepper)
+        return lambda: decode(model, None, None, generators(0, batch_size), stepper=stepper)
 
     def forward() -> Tensor:
         with torch.inference_mode():

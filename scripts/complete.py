@@ -8,7 +8,7 @@ import jsonargparse
 import torch
 from torch import Tensor
 
-from pixelvae import PixelVAE, complete, load
+from pixelvae import complete, load
 from pixelvae.checkpoint import load_data, load_progress
 from pixelvae.data import BatchKey
 from pixelvae.data.splits import SplitName
@@ -64,7 +64,7 @@ def main(
     x, y = (tensor.to(next(model.parameters()).device) for tensor in images[BatchKey(torch.arange(num), epoch=0)])
     height = x.shape[2]
     known = (torch.arange(height, device=x.device) < round(keep * height))[:, None].expand(*x.shape[1:])  # (C, H, W)
-    rounds = rounds if isinstance(model, PixelVAE) else 1
+    rounds = rounds if model.has_latents else 1
     draws = draw_hidden(model, x.repeat(num_draws, 1, 1, 1), known, y.repeat(num_draws, 1), rounds, seed, stepper)
     draws = draws.unflatten(0, (num_draws, num))
     how = f"h and the hidden rows drawn in turn, {rounds} times" if rounds > 1 else "each draw in one pass"
@@ -91,9 +91,9 @@ def draw_hidden(
     """Draw the pixels of x that are not known, h ~ q(h|x) in between. x: (B, C, H, W) -> (B, C, H, W)."""
     x, h = x.where(known, 0), None
     for i in range(rounds):
-        if isinstance(model, PixelVAE):
-            sources = generators(seed + 2 * i * len(x), len(x), x.device)
-            h = model.encoder(x, y).rsample(torch.cat([model.draw_noise(1, g) for g in sources]))
+        if model.has_latents:
+            sources = generators(seed + 2 * i * len(x), len(x))
+            h = model.encode(x, y).rsample(torch.cat([model.draw_noise(1, g) for g in sources]))
         x = complete(model, x, known, h=h, y=y, seed=seed + (2 * i + 1) * len(x), progress=True, stepper=stepper)
     return x
 

@@ -13,7 +13,7 @@ import jsonargparse
 import torch
 import yaml
 
-from pixelvae import PixelVAE, load
+from pixelvae import load
 from pixelvae.checkpoint import load_config, load_data, load_progress
 from pixelvae.data import DataSet, Split
 from pixelvae.distributed import World, connect
@@ -66,7 +66,7 @@ def main(
     if latents:
         check_latents(model, data, split, probe_images, agreement_images)
     metrics = measure(model, getattr(data, split), num_samples, iwae_images, seed, world)
-    if latents and isinstance(model, PixelVAE):
+    if latents and model.has_latents:
         metrics |= measure_latents(model, data, getattr(data, split), metrics, probe_images, seed, world)
         if agreement_images and len(data.spec.sites) == 2:
             metrics |= agreement(model, data, getattr(data, split), agreement_images, seed, world)
@@ -121,7 +121,7 @@ def measure(
             "num_importance_samples": iwae.num_samples,
             "num_iwae_images": iwae.num_images,
         }
-    if isinstance(model, PixelVAE):
+    if model.has_latents:
         means = posterior_means(model, split, device=world.device)
         metrics |= {
             "active_units": int(active_units(means).sum()),
@@ -136,7 +136,7 @@ def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_image
     Raises:
         ValueError: If there are no latents or no labels, or probes would be scored on what they were fitted on.
     """
-    if not isinstance(model, PixelVAE):
+    if not model.has_latents:
         raise ValueError("latents=True, but the model has no latents; leave --latents out")
     if not data.spec.num_classes:
         raise ValueError("latents=True wants labels to probe for, but the data set has none; leave --latents out")
@@ -149,7 +149,13 @@ def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_image
 
 
 def measure_latents(
-    model: PixelVAE, data: DataSet, split: Split, metrics: dict[str, Any], probe_images: int, seed: int, world: World
+    model: GenerativeModel,
+    data: DataSet,
+    split: Split,
+    metrics: dict[str, Any],
+    probe_images: int,
+    seed: int,
+    world: World,
 ) -> dict[str, Any]:
     """What the latents are worth, beside what pixels are; ``metrics`` are those of :func:`measure`."""
     say = print if world.is_main else lambda *_, **__: None
@@ -164,7 +170,9 @@ def measure_latents(
     return found | {"num_probe_train_images": min(probe_images, len(data.train))}
 
 
-def information(model: PixelVAE, split: Split, metrics: dict[str, Any], seed: int, world: World) -> dict[str, Any]:
+def information(
+    model: GenerativeModel, split: Split, metrics: dict[str, Any], seed: int, world: World
+) -> dict[str, Any]:
     """Rate, distortion and mutual information; at the cap, the KL of the marginals is no more than an upper bound."""
     health = latent_health(model, split, seed=seed, device=world.device)
     nats, cap, num_images = health.mutual_information
@@ -179,7 +187,9 @@ def information(model: PixelVAE, split: Split, metrics: dict[str, Any], seed: in
     }
 
 
-def agreement(model: PixelVAE, data: DataSet, split: Split, num_images: int, seed: int, world: World) -> dict[str, Any]:
+def agreement(
+    model: GenerativeModel, data: DataSet, split: Split, num_images: int, seed: int, world: World
+) -> dict[str, Any]:
     """In what share a classifier of real images gives reconstruction draws their original's class."""
     if world.is_main:
         print("A classifier of real images, and what it sees in reconstruction draws ...", flush=True)

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixelvae import PixelVAE, interpolate, load
+from pixelvae import interpolate, load
 from pixelvae.checkpoint import load_data, load_progress
 from pixelvae.data import BatchKey, Split
 from pixelvae.data.splits import SplitName
@@ -20,6 +20,7 @@ from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
 from pixelvae.generation import generators
 from pixelvae.latents.paths import linear_path, spherical_path
+from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.figures import Group, class_names, image_grid, interpolations, save_picture
 
 
@@ -58,7 +59,7 @@ def main(
     if num < 1 or steps < 2:
         raise ValueError(f"num={num}, steps={steps}; wanted num >= 1 and steps >= 2")
     model = load(checkpoint, device=connect(device).device)
-    if not isinstance(model, PixelVAE):
+    if not model.has_latents:
         raise ValueError(f"{checkpoint} has no latents to interpolate; scripts/sample.py draws from it")
     how = f"{checkpoint}, step {load_progress(checkpoint).step:,}, temperature {temperature:g}, seed {seed}."
     draw = partial(interpolate, model, seed=seed, temperature=temperature, stepper=stepper, progress=True)
@@ -91,14 +92,21 @@ def image_pairs(images: Split, num: int, *, same_class: bool) -> tuple[Tensor, T
 
 
 def image_to_image(
-    model: PixelVAE, draw: Callable[..., Tensor], steps: int, xa: Tensor, ya: Tensor, xb: Tensor, yb: Tensor, how: str
+    model: GenerativeModel,
+    draw: Callable[..., Tensor],
+    steps: int,
+    xa: Tensor,
+    ya: Tensor,
+    xb: Tensor,
+    yb: Tensor,
+    how: str,
 ) -> tuple[Figure, dict[str, Tensor]]:
     """From h = E[q(h|xa)] to E[q(h|xb)]; the label ya becomes yb in the middle."""
     device = next(model.parameters()).device
     xa, ya, xb, yb = (tensor.to(device) for tensor in (xa, ya, xb, yb))
     first = torch.arange(steps, device=device) < -(-steps // 2)
     y = torch.where(first[:, None, None], ya, yb)  # (S, B, L)
-    ha, hb = model.encoder(xa, ya).mean, model.encoder(xb, yb).mean
+    ha, hb = model.encode(xa, ya).mean, model.encode(xb, yb).mean
     x = draw(ha, hb, steps=steps, y=y)
     switches = bool(model.spec.num_classes) and not ya.equal(yb)
     figure = interpolations(
@@ -118,13 +126,14 @@ def image_to_image(
 
 
 def class_to_class(
-    model: PixelVAE, draw: Callable[..., Tensor], num: int, seed: int, how: str
+    model: GenerativeModel, draw: Callable[..., Tensor], num: int, seed: int, how: str
 ) -> tuple[Figure, dict[str, Tensor]]:
     """Every row is one h from the prior, every column a label of the first kind (the other kinds stay 0)."""
     if not model.spec.num_classes:
         raise ValueError("between=classes, but this model is not class-conditional; set between: images")
     device, classes = next(model.parameters()).device, model.spec.num_classes[0]
-    h = torch.cat([model.prior.sample(1, generator=g) for g in generators(seed + num, num, device)])
+    h = model.draw_latents(generators(seed + num, num))
+    assert h is not None  # main has refused models without latents
     y = torch.zeros(classes, num, len(model.spec.num_classes), dtype=torch.long, device=device)  # (K, B, L)
     y[:, :, 0] = torch.arange(classes, device=device)[:, None]
     x = draw(h, h, steps=classes, y=y, path=lambda start, _end, steps: start.expand(steps, -1, -1))

@@ -17,14 +17,23 @@ from torch import Tensor
 
 from complete import draw_hidden
 from evaluate import environment
-from pixelvae import PixelVAE, load, reconstruct
+from pixelvae import load, reconstruct
 from pixelvae.checkpoint import load_config, load_data, load_progress
 from pixelvae.data.splits import SplitName
 from pixelvae.distributed import connect
-from pixelvae.evaluation.embedding import Posteriors, agreement, nearest_neighbours, pca, posteriors, tsne, varied
+from pixelvae.evaluation.embedding import (
+    Posteriors,
+    nearest_neighbours,
+    one_per_class,
+    pca,
+    posteriors,
+    same_class_share,
+    tsne,
+)
 from pixelvae.evaluation.information import active_units
 from pixelvae.generation import decode, generators
 from pixelvae.latents.paths import path_grid, traverse
+from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.figures import class_names, completions, save_figure
 from pixelvae.reporting.latent_figures import cloud, decompressions, neighbours, patch, save_cloud, traversals
 from pixelvae.reporting.projector import write_latents
@@ -46,7 +55,7 @@ Facts = dict[str, Any]
 class Look(NamedTuple):
     """What all pictures are made of. rows: (B,) images of classes as different as can be; how: for captions."""
 
-    model: PixelVAE
+    model: GenerativeModel
     points: Posteriors
     rows: Tensor
     num_draws: int
@@ -76,7 +85,7 @@ class Look(NamedTuple):
     def decode_alike(self, h: Tensor, y: Tensor) -> Tensor:
         """x ~ p(x | h, y), all with the same uniform numbers: only h and y differ. h: (..., D), y: (..., L)."""
         flat = h.flatten(0, -2)
-        sources = [generators(self.seed, 1, self.device)[0] for _ in flat]
+        sources = [generators(self.seed, 1)[0] for _ in flat]
         return decode(self.model, flat, y.flatten(0, -2), sources, progress=True).unflatten(0, h.shape[:-1])
 
 
@@ -111,7 +120,7 @@ def main(
     if not 1 <= num_draws <= MAX_DRAWS:
         raise ValueError(f"num_draws={num_draws}; wanted 1 .. {MAX_DRAWS}, which fit into a picture")
     model = load(checkpoint, device=connect(device).device)
-    if not isinstance(model, PixelVAE):
+    if not model.has_latents:
         raise ValueError(f"{checkpoint} has no latents to look at; scripts/sample.py draws from it")
     if len(model.spec.sites) != 2:
         raise ValueError(
@@ -121,7 +130,7 @@ def main(
     points = posteriors(model, images, num_images, seed=seed, device=where, progress=True)
     run, progress = checkpoint.resolve().parent, load_progress(checkpoint)
     how = f"{checkpoint}, step {progress.step:,}, {split} split, seed {seed}."
-    look = Look(model, points, varied(points.y, NUM_ROWS), num_draws, seed, split, how)
+    look = Look(model, points, one_per_class(points.y, NUM_ROWS), num_draws, seed, split, how)
     facts: Facts = {"command": shlex.join(["python", *sys.argv]), "seed": seed, "split": split}
     facts |= {"train_steps": progress.step, "images_seen": progress.images_seen, "num_images": len(points.x)}
     facts |= {"kl_nats": round(float(points.kl.mean()), 4), "active_units": int(active_units(points.means).sum())}
@@ -208,7 +217,7 @@ def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     tensors["neighbours_pixels"] = nearest_neighbours(x, NUM_NEIGHBOURS)
     facts, same = {}, ""
     if y.shape[1]:
-        facts = {f"same_class_of_{name}": round(agreement(near, y[:, 0]), 4) for name, near in tensors.items()}
+        facts = {f"same_class_of_{name}": round(same_class_share(near, y[:, 0]), 4) for name, near in tensors.items()}
         in_h, in_pixels = (f"{100 * value:.1f} %" for value in facts.values())
         same = f" Of all these neighbours {in_h} have their image's class in h, {in_pixels} in pixels."
     figure = neighbours(
@@ -225,7 +234,7 @@ def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
 
 def between_four(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     """A grid between four images."""
-    rows = varied(look.points.y, 4)
+    rows = one_per_class(look.points.y, 4)
     x, y, means = look.images(rows)
     h = path_grid(means, SIDE, SIDE)
     half = torch.arange(SIDE, device=look.device) >= -(-SIDE // 2)

@@ -17,11 +17,12 @@ from matplotlib.figure import Figure
 
 from compare import fit
 from evaluate import environment, information, measure
-from pixelvae import PixelVAE, load
-from pixelvae.checkpoint import factory, load_progress
-from pixelvae.data import DataSet
+from pixelvae import load
+from pixelvae.checkpoint import load_progress
+from pixelvae.data import DATA_SETS, DataSet
 from pixelvae.distributed import World, connect
 from pixelvae.evaluation.probes import probe_latents, probe_pixels
+from pixelvae.models.assembly import factory
 from pixelvae.reporting.figures import COLOURS, save_figure
 from pixelvae.storage import write_atomically
 from pixelvae.training.objective import Objective
@@ -98,7 +99,7 @@ def check(config: Path, rates: list[float], probe_images: int) -> tuple[dict[str
     if probe_images < 100:
         raise ValueError(f"probe_images={probe_images}; wanted at least 100")
     Objective(**(content.get("objective") or {}) | {"rate": rates[0]})
-    data = factory(content["data"], DataSet, "data")()
+    data = factory(content["data"], DATA_SETS, "data")()
     if not data.spec.num_classes:
         raise ValueError(f"{config}: the data set has no labels to probe for")
     return content, data
@@ -118,7 +119,6 @@ def kept(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, A
 def evaluate(folder: Path, data: DataSet, settings: dict[str, Any], world: World) -> dict[str, Any]:
     """The bound, the information and the probes of a run's last weights on the test set."""
     model = load(folder / "last", device=world.device)
-    assert isinstance(model, PixelVAE)
     seed, progress = settings["seed"], load_progress(folder / "last")
     metrics = measure(model, data.test, settings["num_samples"], None, seed, world)
     metrics |= information(model, data.test, metrics, seed, world)

@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonargparse
 import torch
 
-from pixelvae import PixelVAE, load, reconstruct
+from pixelvae import load, reconstruct
 from pixelvae.checkpoint import load_data, load_progress
 from pixelvae.data import BatchKey
 from pixelvae.data.splits import SplitName
@@ -45,14 +45,14 @@ def main(
     if num_draws < 1:
         raise ValueError(f"num_draws={num_draws}; wanted at least 1")
     model = load(checkpoint, device=connect(device).device)
-    if not isinstance(model, PixelVAE):
+    if not model.has_latents:
         raise ValueError(f"{checkpoint} has no latents to reconstruct from; scripts/sample.py draws from it")
     images = getattr(load_data(checkpoint), split)
     if not 1 <= num <= len(images):
         raise ValueError(f"num={num}; the {split} split has {len(images)} images")
     parameter = next(model.parameters())
     x, y = (tensor.to(parameter.device) for tensor in images[BatchKey(torch.arange(num), epoch=0)])
-    h = model.encoder(x, y).mean
+    h = model.encode(x, y).mean
     draws = reconstruct(
         model, x, y=y, num_draws=num_draws, temperature=temperature, seed=seed, progress=True, stepper=stepper
     )

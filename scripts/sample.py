@@ -8,7 +8,7 @@ import jsonargparse
 import torch
 from torch import Tensor
 
-from pixelvae import PixelVAE, load
+from pixelvae import load
 from pixelvae.checkpoint import load_progress
 from pixelvae.data import DataSpec
 from pixelvae.decoders.base import StepperKind
@@ -48,8 +48,8 @@ def main(
     rows = labels_of_rows(model.spec, label)  # (R, L)
     columns = num or (10 if rows.shape[1] else 100)
     y = rows.repeat_interleave(columns, 0).to(next(model.parameters()).device)
-    sources = generators(seed, len(y), y.device)
-    h = torch.cat([model.prior.sample(1, generator=g) for g in sources]) if isinstance(model, PixelVAE) else None
+    sources = generators(seed, len(y))
+    h = model.draw_latents(sources)
     if len(y) < world.size:
         raise ValueError(f"{len(y)} samples cannot be shared among {world.size} ranks; raise num")
     mine = world.share(len(y))

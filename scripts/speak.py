@@ -9,7 +9,7 @@ import jsonargparse
 import torch
 from torch import Tensor
 
-from pixelvae import PixelVAE, SpokenDigits, load, reconstruct, sample
+from pixelvae import SpokenDigits, load, reconstruct, sample
 from pixelvae.checkpoint import load_data, load_progress
 from pixelvae.data import ABSENT, AudioDataSet, BatchKey
 from pixelvae.data.splits import SplitName
@@ -64,7 +64,7 @@ def main(
         f"Spectrograms: {DECIBELS} dB from black to the loudest."
     )
     write_samples(model, data, num, how, out, caption)
-    if isinstance(model, PixelVAE):
+    if model.has_latents:
         write_reconstructions(model, data, split, num, num_draws, how, out, caption)
     print(f"Sounds and pictures: {out}")
 
@@ -90,7 +90,7 @@ def write_samples(
 
 
 def write_reconstructions(
-    model: PixelVAE,
+    model: GenerativeModel,
     data: AudioDataSet,
     split: SplitName,
     num: int,

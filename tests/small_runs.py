@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from pixelvae import Digits
-from pixelvae.checkpoint import build
 from pixelvae.distributed import World
+from pixelvae.models.assembly import build
 from pixelvae.training.loop import fit
 from pixelvae.training.objective import Objective
 from pixelvae.training.trainer import Training

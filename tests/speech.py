@@ -5,7 +5,7 @@ import torch
 from scipy.io import wavfile
 
 from pixelvae import SpokenDigits
-from pixelvae.checkpoint import build
+from pixelvae.models.assembly import build
 
 LENGTH, RATE = 40, 8000
 

@@ -22,7 +22,7 @@ from pixelvae.distributed import connect
 from pixelvae.training.objective import Objective
 from pixelvae.training.trainer import Training
 from pixelvae.training.loop import fit
-from pixelvae.checkpoint import build
+from pixelvae.models.assembly import build
 from small_runs import CONFIG, small_data, small_model
 
 torch.set_num_threads(1)

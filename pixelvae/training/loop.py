@@ -20,7 +20,6 @@ from pixelvae.distributed import World, resolve_precision
 from pixelvae.evaluation.bounds import Bounds, evaluate_bound
 from pixelvae.evaluation.information import Health, latent_health
 from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.training.objective import Objective
 from pixelvae.training.trainer import StepRecord, Trainer, Training, TrainingDivergedError
 
@@ -197,7 +196,7 @@ class _Run:
             self.save(self.out / "best")
         elif not held and trainer.best_elbo == -math.inf:
             self.save(self.out / "best")  # there is always one, if not yet at the rate that was asked for
-        if isinstance(model, PixelVAE) and trainer.world.is_main:
+        if model.has_latents and trainer.world.is_main:
             health = latent_health(
                 model, self.data.validation, seed=trainer.seed, device=trainer.world.device, max_images=HEALTH_IMAGES
             )

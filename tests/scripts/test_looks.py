@@ -14,7 +14,8 @@ from test_speak import load_script
 
 import speech
 from pixelvae import ImageFolder, load
-from pixelvae.checkpoint import Progress, build, save_model
+from pixelvae.checkpoint import Progress, save_model
+from pixelvae.models.assembly import build
 from small_runs import CONFIG, small_model
 
 SCRIPT = load_script("latents")
