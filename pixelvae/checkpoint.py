@@ -17,11 +17,15 @@ from torch import Tensor
 from pixelvae.data import DATA_SETS
 from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import DataSet
-from pixelvae.models.assembly import build, chosen
+from pixelvae.models.assembly import ConfigurationError, build, factory
 from pixelvae.models.base import GenerativeModel
-from pixelvae.storage import CheckpointError, write_atomically
+from pixelvae.storage import write_atomically
 
 FORMAT_VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, truncated, foreign or newer than this version of pixelvae."""
 
 
 class Progress(NamedTuple):
@@ -96,9 +100,11 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Generativ
     config = load_config(folder)
     tensors, metadata = _read_weights(folder / "model.safetensors")
     spec = json.loads(metadata["spec"])
-    model = build(config, DataSpec(tuple(spec["shape"]), spec["levels"], tuple(spec["num_classes"])))
     try:
+        model = build(config, DataSpec(tuple(spec["shape"]), spec["levels"], tuple(spec["num_classes"])))
         model.load_state_dict(tensors)
+    except ConfigurationError as error:
+        raise CheckpointError(f"{folder / 'config.yaml'}: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{folder}: the weights do not fit config.yaml ({error})") from error
     model = model.to(device).to(memory_format=torch.channels_last)  # convolutions run several times faster
@@ -127,7 +133,10 @@ def load_data(folder: str | Path) -> DataSet:
     Raises:
         CheckpointError: If the configuration names no data set of pixelvae's.
     """
-    return chosen(load_config(folder)["data"], DATA_SETS, "data")()
+    try:
+        return factory(load_config(folder)["data"], DATA_SETS, "data")()
+    except ConfigurationError as error:
+        raise CheckpointError(f"{Path(folder) / 'config.yaml'}: {error}") from error
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

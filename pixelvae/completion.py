@@ -10,7 +10,6 @@ from torch import Tensor
 from pixelvae.decoders.base import StepperKind
 from pixelvae.generation import complete, generators
 from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
 
 
 def upper_rows(shape: Sequence[int], num_rows: int, device: torch.device | str = "cpu") -> Tensor:
@@ -60,8 +59,8 @@ def complete_in_rounds(
     """
     x, h = x.where(known, 0), None
     for i in range(rounds):
-        if isinstance(model, PixelVAE):
+        if model.has_latents:
             sources = generators(seed + 2 * i * len(x), len(x))
-            h = model.encoder(x, y).rsample(torch.cat([model.draw_noise(1, g) for g in sources]))
+            h = model.encode(x, y).rsample(torch.cat([model.draw_noise(1, g) for g in sources]))
         x = complete(model, x, known, h=h, y=y, seed=seed + (2 * i + 1) * len(x), progress=progress, stepper=stepper)
     return x

@@ -7,36 +7,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
+from pixelvae.nn.labels import join_labels
 from pixelvae.nn.residual import Residual, Residual1d
-
-
-def one_hot_labels(y: Tensor | None, num_classes: tuple[int, ...]) -> Tensor | None:
-    """All kinds of label side by side. (B, L) integers -> (B, sum of num_classes) floats; None without labels.
-
-    Raises:
-        ValueError: If labels are missing, of the wrong shape, or out of range.
-    """
-    if not num_classes:
-        return None
-    if y is None or y.ndim != 2 or y.shape[1] != len(num_classes):
-        given = None if y is None else tuple(y.shape)
-        raise ValueError(f"y has shape {given}; this model is class-conditional and wants (B, {len(num_classes)})")
-    if not torch.compiler.is_compiling():
-        high = torch.tensor(num_classes, device=y.device)
-        if bool(((y < 0) | (y >= high)).any()):
-            raise ValueError(f"y holds labels outside 0 .. n-1 for the numbers of classes {num_classes}")
-    return torch.cat([F.one_hot(y[:, i], n) for i, n in enumerate(num_classes)], dim=1).to(torch.get_default_dtype())
-
-
-def join(h: Tensor | None, labels: Tensor | None) -> Tensor | None:
-    """Latents and one-hot labels side by side, whichever there are."""
-    parts = [part for part in (h, None if labels is None or h is None else labels.to(h.dtype)) if part is not None]
-    return torch.cat(parts, dim=1) if parts else labels
 
 
 class Context(nn.Module, ABC):
@@ -54,12 +30,24 @@ class Context(nn.Module, ABC):
 
     def __init__(self, spec: DataSpec, latent_dim: int) -> None:
         super().__init__()
-        self.num_classes = spec.num_classes
+        self.num_classes, self.latent_dim = spec.num_classes, latent_dim
         self.input_dim = latent_dim + sum(spec.num_classes)
 
     @abstractmethod
     def forward(self, h: Tensor | None, y: Tensor | None = None) -> Tensor | None:
         """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, D), (B, D, *S), or None."""
+
+    def join(self, h: Tensor | None, y: Tensor | None) -> Tensor | None:
+        """Latents and one-hot labels side by side, (B, input_dim); None if there is neither.
+
+        Raises:
+            ValueError: If h or y is missing, or not of the shape that the model has.
+        """
+        given = None if h is None else tuple(h.shape)
+        if (given and given[1:]) != ((self.latent_dim,) if self.latent_dim else None):
+            wanted = f"(B, {self.latent_dim})" if self.latent_dim else "None, for the model has no latents"
+            raise ValueError(f"h has shape {given}; wanted {wanted}")
+        return join_labels(h, y, self.num_classes)
 
 
 class VectorContext(Context):
@@ -79,7 +67,7 @@ class VectorContext(Context):
 
     def forward(self, h: Tensor | None, y: Tensor | None = None) -> Tensor | None:
         """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, D) or None."""
-        return join(h, one_hot_labels(y, self.num_classes))
+        return self.join(h, y)
 
 
 class SpatialContext(Context):
@@ -122,9 +110,7 @@ class SpatialContext(Context):
 
     def forward(self, h: Tensor | None, y: Tensor | None = None) -> Tensor:
         """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, channels[-1], H, W)."""
-        given = join(h, one_hot_labels(y, self.num_classes))
-        assert given is not None
-        context = self.residual(self.linear(given).unflatten(1, self.coarsest))
+        context = self.residual(self.linear(self.join(h, y)).unflatten(1, self.coarsest))
         for conv, size in zip(self.convs, self.sizes[1:], strict=True):
             context = conv(F.interpolate(F.silu(context), size=size, mode="nearest"))
         return context
@@ -156,6 +142,7 @@ class TemporalContext(Context):
             series from.
 
     Example:
+        >>> import torch
         >>> context = TemporalContext(DataSpec((1, 100), levels=256), latent_dim=3, channels=(8, 4, 4))
         >>> context(torch.zeros(5, 3)).shape
         torch.Size([5, 4, 100])
@@ -182,9 +169,7 @@ class TemporalContext(Context):
 
     def forward(self, h: Tensor | None, y: Tensor | None = None) -> Tensor:
         """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, channels[-1], T)."""
-        given = join(h, one_hot_labels(y, self.num_classes))
-        assert given is not None
-        context = self.residual(self.linear(given).unflatten(1, self.coarsest))
+        context = self.residual(self.linear(self.join(h, y)).unflatten(1, self.coarsest))
         for stretch in self.stretches:
             context = stretch(F.silu(context))
         return context[..., : self.length]

@@ -1,19 +1,47 @@
-"""What people do with a model: sample, reconstruct, interpolate, complete, score."""
+"""What people do with a model: sample, reconstruct, interpolate, complete, score.
+
+Every model has the verbs as methods too: ``model.sample(10, seed=0)``.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pixelvae.data.spec import ABSENT
-from pixelvae.decoders.base import StepperKind
+from pixelvae.context import Context
+from pixelvae.data.spec import ABSENT, DataSpec
+from pixelvae.decoders.base import AutoregressiveDecoder, StepperKind
+from pixelvae.latents.distributions import Distribution
 from pixelvae.latents.paths import spherical_path
-from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.likelihoods import Likelihood
 from pixelvae.walk import fill
+
+
+class Generative(Protocol):
+    """What the verbs use of a model: its parts, and its latents if it has any."""
+
+    spec: DataSpec
+    decoder: AutoregressiveDecoder
+    likelihood: Likelihood
+    context: Context
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether there is an h."""
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """q(h|x, y) over (B, D). Raises ValueError without latents."""
+
+    def draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor | None:
+        """h ~ p(h), one draw from each generator, (B, D); None without latents."""
 
 
 def generators(seed: int, n: int) -> list[torch.Generator]:
@@ -21,14 +49,14 @@ def generators(seed: int, n: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed + i) for i in range(n)]
 
 
-def uniforms(model: GenerativeModel, sources: Sequence[torch.Generator]) -> Tensor:
+def uniforms(model: Generative, sources: Sequence[torch.Generator]) -> Tensor:
     """The uniform numbers that decide a whole walk, (B, C, *S): one row from each generator, on the model's device."""
     drawn = [torch.rand(model.spec.shape, generator=g) for g in sources]
-    return torch.stack(drawn).to(next(model.parameters()).device)
+    return torch.stack(drawn).to(model.device)
 
 
 def decode(
-    model: GenerativeModel,
+    model: Generative,
     h: Tensor | None,
     y: Tensor | None,
     sources: Sequence[torch.Generator],
@@ -48,7 +76,7 @@ def decode(
 
 
 def sample(
-    model: GenerativeModel,
+    model: Generative,
     n: int,
     *,
     seed: int,
@@ -72,12 +100,13 @@ def sample(
         (n, C, *S) integer levels.
     """
     sources = generators(seed, n)
-    h = model.prior_draws(sources)
+    with torch.inference_mode():
+        h = model.draw_latents(sources)
     return decode(model, h, y, sources, temperature=temperature, stepper=stepper, progress=progress)
 
 
 def reconstruct(
-    model: PixelVAE,
+    model: Generative,
     x: Tensor,
     *,
     seed: int,
@@ -87,7 +116,7 @@ def reconstruct(
     stepper: StepperKind = "auto",
     progress: bool = False,
 ) -> Tensor:
-    """x' ~ p(x' | h), h = E[q(h|x)]: what the latents know stays, what the decoder invents differs by draw.
+    """x' ~ p(x' | h), h = E[q(h|x)]: draws of an image share h, and differ in what h does not determine.
 
     Args:
         model: A trained PixelVAE.
@@ -101,9 +130,12 @@ def reconstruct(
 
     Returns:
         (num_draws, B, C, *S) integer levels.
+
+    Raises:
+        ValueError: If the model has no latents.
     """
     with torch.inference_mode():
-        h = model.encoder(x, y).mean.repeat(num_draws, 1)
+        h = model.encode(x, y).mean.repeat(num_draws, 1)
     labels = None if y is None else y.repeat(num_draws, 1)
     sources = generators(seed, len(h))
     draws = decode(model, h, labels, sources, temperature=temperature, stepper=stepper, progress=progress)
@@ -111,7 +143,7 @@ def reconstruct(
 
 
 def complete(
-    model: GenerativeModel,
+    model: Generative,
     x: Tensor,
     known: Tensor,
     *,
@@ -139,15 +171,15 @@ def complete(
     known = known.expand_as(x) & (x != ABSENT)
     u = uniforms(model, generators(seed, len(x)))
     with torch.inference_mode():
-        if h is None and isinstance(model, PixelVAE):
-            h = model.encoder(x, y).mean
+        if h is None and model.has_latents:
+            h = model.encode(x, y).mean
         context = model.context(h, y)
     decoder, likelihood = model.decoder, model.likelihood
     return fill(decoder, likelihood, context, u, x=x, known=known, stepper=stepper, progress=progress).x
 
 
 def score(
-    model: GenerativeModel,
+    model: Generative,
     x: Tensor,
     *,
     h: Tensor | None = None,
@@ -158,14 +190,14 @@ def score(
     present = x != ABSENT
     with torch.inference_mode():
         context = model.context(h, y)
-    u = torch.zeros(x.shape, dtype=next(model.parameters()).dtype, device=x.device)
+    u = torch.zeros(x.shape, dtype=next(model.decoder.parameters()).dtype, device=x.device)
     known = torch.ones_like(present)
     walked = fill(model.decoder, model.likelihood, context, u, x=x.clamp(min=0), known=known, stepper=stepper)
     return walked.log_p.where(present, 0).flatten(1).sum(1)
 
 
 def interpolate(
-    model: PixelVAE,
+    model: Generative,
     start: Tensor,
     end: Tensor,
     *,
@@ -193,6 +225,9 @@ def interpolate(
 
     Returns:
         (steps, B, C, *S) integer levels.
+
+    Raises:
+        ValueError: If the model has no latents.
     """
     h = path(start, end, steps).flatten(0, 1)
     labels = None if y is None else y.flatten(0, 1)

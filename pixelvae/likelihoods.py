@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from pixelvae.data.spec import DataSpec
+from pixelvae.data.spec import DataSpec, levels_to_signal
 from pixelvae.sampling.plan import Native
 
 LOG_SCALES = (-7.0, 7.0)
@@ -173,7 +173,7 @@ class DiscretizedLogisticMixture(Likelihood):
         return logits[:, 0].log_softmax(1), torch.stack(shifted, 1), log_scales[:, :channels].clamp(*LOG_SCALES)
 
     def _signal(self, x: Tensor, like: Tensor) -> Tensor:
-        return x.to(like.dtype) * (2 / (self.levels - 1)) - 1
+        return levels_to_signal(x, self.levels, like.dtype)
 
     def _log_levels(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
         """log p(x) under single logistic distributions; everything broadcasts."""

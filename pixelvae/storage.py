@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Any
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, truncated, foreign or newer than this version of pixelvae."""
-
-
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is either the old or the new one, whole, whenever the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)

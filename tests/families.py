@@ -301,7 +301,7 @@ LIKELIHOODS = [
 ]
 
 
-def flow_prior(latent_dim):
+def flow_prior(latent_dim, encoder=None):
     """A flow that is no standard normal, of fixed weights, whose mass lies within the grids of the laws."""
     torch.manual_seed(0)
     prior = FlowPrior(latent_dim, num_transforms=2, hidden_channels=(8,))
@@ -311,18 +311,17 @@ def flow_prior(latent_dim):
     return prior
 
 
-def vamp_prior(latent_dim):
-    """A mixture of three posteriors that lie apart, from an encoder of fixed weights."""
-    torch.manual_seed(0)
-    encoder = ConvEncoder(DataSpec((1, 4, 4), 2), latent_dim, channels=(4,))
-    with torch.no_grad():
-        encoder.linear.weight.mul_(4)
-    prior = VampPrior(latent_dim, num_pseudo_inputs=3)
-    prior.meet(encoder)
-    return prior
+def vamp_prior(latent_dim, encoder=None):
+    """A mixture of three posteriors of the model's encoder; without one, of fixed weights, and the three lie apart."""
+    if encoder is None:
+        torch.manual_seed(0)
+        encoder = ConvEncoder(DataSpec((1, 4, 4), 2), latent_dim, channels=(4,))
+        with torch.no_grad():
+            encoder.linear.weight.mul_(4)
+    return VampPrior(latent_dim, encoder, num_pseudo_inputs=3)
 
 
-def hierarchical_prior(latent_dim):
+def hierarchical_prior(latent_dim, encoder=None):
     """As many places as there is room for in a map of one or two columns, below a vector where there is more room."""
     torch.manual_seed(0)
     map_shape = (1, 1, latent_dim) if latent_dim < 3 else (1, 2, 2)
@@ -338,7 +337,7 @@ PRIORS = {
     "flow": flow_prior,
     "vamp": vamp_prior,
     "hierarchical": hierarchical_prior,
-}  # name: latent_dim -> Prior
+}  # name: (latent_dim, encoder or None) -> Prior
 
 ENCODERS = {  # name: (spec, latent_dim) -> Encoder, and a spec
     "conv": (partial(ConvEncoder, channels=(3, 4)), DataSpec((1, 5, 4), 2)),

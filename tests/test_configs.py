@@ -8,10 +8,10 @@ import torch
 import yaml
 
 from pixelvae.commands import train
-from pixelvae.data import DATA_SETS, DataSet
+from pixelvae.data import DATA_SETS
 from pixelvae.data.spec import DataSpec
 from pixelvae.distributed import World
-from pixelvae.models.assembly import PARTS, build, chosen
+from pixelvae.models.assembly import CLASSES, build, factory
 from pixelvae.training.objective import Objective
 from pixelvae.training.options import TrainingOptions
 from pixelvae.training.trainer import Trainer
@@ -36,7 +36,7 @@ def spec_of(data):
 
 def shrunk(config):
     """The same classes with few layers and channels."""
-    small = {name: dict(entry) if entry else None for name, entry in config.items() if name in PARTS}
+    small = {name: dict(entry) if entry else None for name, entry in config.items() if name in CLASSES}
     decoder = small["decoder"]
     arguments = decoder.setdefault("init_args", {})
     decoder["init_args"] = {name: SMALL.get(name, value) for name, value in arguments.items()}
@@ -51,7 +51,7 @@ def test_there_are_configurations():
 def test_a_configuration_trains_one_step(path):
     config = yaml.safe_load(path.read_text())
     assert config["out"].startswith("runs/")
-    assert issubclass(chosen(config["data"], DATA_SETS, "data").func, DataSet)
+    assert factory(config["data"], DATA_SETS, "data").func in DATA_SETS
     spec = spec_of(config["data"])
     model = build(shrunk(config), spec)
     trainer = Trainer(

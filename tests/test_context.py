@@ -5,7 +5,6 @@ import torch
 
 from families import CONTEXTS, by_name, random_labels
 from pixelvae import DataSpec, SpatialContext, TemporalContext, VectorContext
-from pixelvae.context import one_hot_labels
 
 pytestmark = pytest.mark.usefixtures("float64")
 every_context = pytest.mark.parametrize(("make", "spec"), **by_name(CONTEXTS))
@@ -65,21 +64,20 @@ def test_nothing_to_condition_on_is_no_context():
     assert context(None, torch.zeros(2, 1, dtype=torch.long)) is None
 
 
+@every_context
 @pytest.mark.parametrize(
-    ("y", "message"),
-    [
-        (None, "y has shape None"),
-        ([0, 1], r"y has shape \(2,\)"),
-        ([[0, 1, 0]], r"y has shape \(1, 3\)"),
-        ([[2, 0]], "outside"),
-        ([[0, 3]], "outside"),
-        ([[-1, 0]], "outside"),
-    ],
+    "h", [None, torch.zeros(2), torch.zeros(2, 2), torch.zeros(2, 3, 1)], ids=lambda h: h is not None and h.shape
 )
-def test_refuses_labels_that_are_not_labels(y, message):
-    """Missing, of the wrong shape, or out of the range of their own kind."""
-    with pytest.raises(ValueError, match=message):
-        one_hot_labels(None if y is None else torch.tensor(y), (2, 3))
+def test_refuses_latents_of_another_shape(make, spec, h):
+    """Missing ones too, before anything is computed."""
+    with pytest.raises(ValueError, match=r"h has shape .*; wanted \(B, 3\)"):
+        make(spec, LATENT_DIM)(h, random_labels(2, spec))
+
+
+def test_refuses_latents_that_the_model_does_not_have():
+    """They would be ignored."""
+    with pytest.raises(ValueError, match=r"h has shape \(2, 3\); wanted None, for the model has no latents"):
+        VectorContext(DataSpec((1, 4, 4), 2, (3,)), 0)(torch.zeros(2, 3), torch.zeros(2, 1, dtype=torch.long))
 
 
 @pytest.mark.parametrize(

@@ -15,18 +15,17 @@ from pixelvae.data import BatchKey, DataSet
 from pixelvae.data.splits import SplitName
 from pixelvae.distributed import connect
 from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.reporting.figures import save_picture
 
 
-def load_with_latents(checkpoint: Path, device: str, purpose: str) -> PixelVAE:
+def load_with_latents(checkpoint: Path, device: str, purpose: str) -> GenerativeModel:
     """The PixelVAE in a checkpoint.
 
     Raises:
         ValueError: If the model has no latents; ``purpose`` completes the message "no latents to ...".
     """
     model = load(checkpoint, device=connect(device).device)
-    if not isinstance(model, PixelVAE):
+    if not model.has_latents:
         raise ValueError(f"{checkpoint} has no latents to {purpose}; pixelvae sample draws from it")
     return model
 

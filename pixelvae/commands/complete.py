@@ -12,7 +12,6 @@ from pixelvae.completion import complete_in_rounds, upper_rows
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
-from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.reporting.figures import completions, label_texts
 
 
@@ -57,7 +56,7 @@ def main(
     model = load(checkpoint, device=connect(device).device)
     x, y = first_examples(load_data(checkpoint), split, num, model)
     known = upper_rows(x.shape[1:], round(keep * x.shape[2]), x.device)  # (C, H, W)
-    rounds = rounds if isinstance(model, PixelVAE) else 1
+    rounds = rounds if model.has_latents else 1
     starts, labels = x.repeat(num_draws, 1, 1, 1), y.repeat(num_draws, 1)
     draws = complete_in_rounds(model, starts, known, labels, rounds=rounds, seed=seed, stepper=stepper, progress=True)
     draws = draws.unflatten(0, (num_draws, num))

@@ -13,7 +13,6 @@ from pixelvae.distributed import World, connect
 from pixelvae.evaluation.metrics import agreement_metrics, bound_metrics, information_metrics, pixel_probe_metrics
 from pixelvae.evaluation.probes import probe_latents
 from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.reporting.provenance import command_line, write_provenance
 from pixelvae.reporting.tensorboard import write_metrics
 from pixelvae.storage import write_json
@@ -60,7 +59,7 @@ def main(
         check_latents(model, data, split, probe_images, agreement_images)
     measured: Split = getattr(data, split)
     metrics = bound_metrics(model, measured, num_samples=num_samples, iwae_images=iwae_images, seed=seed, world=world)
-    if latents and isinstance(model, PixelVAE):
+    if latents and model.has_latents:
         metrics |= latent_metrics(model, data, measured, metrics, probe_images, seed, world)
         if agreement_images and len(data.spec.sites) == 2:
             _announce("A classifier of real images, and how it classifies reconstructions ...", world)
@@ -83,7 +82,7 @@ def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_image
     Raises:
         ValueError: If there are no latents or no labels, or probes would be scored on what they were fitted on.
     """
-    if not isinstance(model, PixelVAE):
+    if not model.has_latents:
         raise ValueError("latents=True, but the model has no latents; leave --latents out")
     if not data.spec.num_classes:
         raise ValueError("latents=True wants labels to probe for, but the data set has none; leave --latents out")
@@ -96,7 +95,13 @@ def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_image
 
 
 def latent_metrics(
-    model: PixelVAE, data: DataSet, split: Split, bounds: dict[str, Any], probe_images: int, seed: int, world: World
+    model: GenerativeModel,
+    data: DataSet,
+    split: Split,
+    bounds: dict[str, Any],
+    probe_images: int,
+    seed: int,
+    world: World,
 ) -> dict[str, Any]:
     """Mutual information, and probes of the latents beside those of pixels; ``bounds`` are the model's."""
     _announce("Mutual information ...", world)

@@ -18,7 +18,7 @@ from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.generation import generators, interpolate
 from pixelvae.latents.paths import linear_path, spherical_path, switch_half_way
-from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.figures import Group, image_grid, interpolations, label_texts
 
 
@@ -87,12 +87,19 @@ def image_pairs(images: Split, num: int, *, same_class: bool) -> tuple[Tensor, T
 
 
 def image_to_image(
-    model: PixelVAE, draw: Callable[..., Tensor], steps: int, xa: Tensor, ya: Tensor, xb: Tensor, yb: Tensor, how: str
+    model: GenerativeModel,
+    draw: Callable[..., Tensor],
+    steps: int,
+    xa: Tensor,
+    ya: Tensor,
+    xb: Tensor,
+    yb: Tensor,
+    how: str,
 ) -> tuple[Figure, dict[str, Tensor]]:
     """From h = E[q(h|xa)] to E[q(h|xb)]; the label ya becomes yb in the middle."""
     xa, ya, xb, yb = (tensor.to(device_of(model)) for tensor in (xa, ya, xb, yb))
     y = switch_half_way(ya, yb, steps)  # (S, B, L)
-    ha, hb = model.encoder(xa, ya).mean, model.encoder(xb, yb).mean
+    ha, hb = model.encode(xa, ya).mean, model.encode(xb, yb).mean
     x = draw(ha, hb, steps=steps, y=y)
     figure = interpolations(
         xa,
@@ -109,13 +116,14 @@ def image_to_image(
 
 
 def class_to_class(
-    model: PixelVAE, draw: Callable[..., Tensor], num: int, seed: int, how: str
+    model: GenerativeModel, draw: Callable[..., Tensor], num: int, seed: int, how: str
 ) -> tuple[Figure, dict[str, Tensor]]:
     """Every row is one h from the prior, every column a label of the first kind (the other kinds stay 0)."""
     if not model.spec.num_classes:
         raise ValueError("between=classes, but this model is not class-conditional; set between: images")
     device, classes = device_of(model), model.spec.num_classes[0]
-    h = model.prior_draws(generators(seed + num, num))
+    h = model.draw_latents(generators(seed + num, num))
+    assert h is not None  # models without latents were refused
     y = torch.zeros(classes, num, len(model.spec.num_classes), dtype=torch.long, device=device)  # (K, B, L)
     y[:, :, 0] = torch.arange(classes, device=device)[:, None]
     x = draw(h, h, steps=classes, y=y, path=lambda start, _end, steps: start.expand(steps, -1, -1))

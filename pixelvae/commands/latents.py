@@ -14,11 +14,19 @@ from pixelvae.checkpoint import load_config, load_data, load_progress
 from pixelvae.commands.checkpoints import device_of, load_with_latents, origin, run_folder
 from pixelvae.completion import complete_in_rounds, upper_rows
 from pixelvae.data.splits import SplitName
-from pixelvae.evaluation.embedding import Posteriors, agreement, nearest_neighbours, pca, posteriors, tsne, varied
+from pixelvae.evaluation.embedding import (
+    Posteriors,
+    nearest_neighbours,
+    one_per_class,
+    pca,
+    posteriors,
+    same_class_share,
+    tsne,
+)
 from pixelvae.evaluation.information import active_units
 from pixelvae.generation import decode, generators, reconstruct
 from pixelvae.latents.paths import path_grid, switch_half_way, traverse
-from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.figures import completions, label_texts, save_figure
 from pixelvae.reporting.latent_figures import cloud, decompressions, neighbours, patch, save_cloud, traversals
 from pixelvae.reporting.projector import write_latents
@@ -41,7 +49,7 @@ Facts = dict[str, Any]
 class Look(NamedTuple):
     """The input of all pictures. rows: (B,) images, one per class as far as they go; how: for captions."""
 
-    model: PixelVAE
+    model: GenerativeModel
     points: Posteriors
     rows: Tensor
     num_draws: int
@@ -112,7 +120,7 @@ def main(
     points = posteriors(model, images, num_images, seed=seed, device=device_of(model), progress=True)
     run, progress = run_folder(checkpoint), load_progress(checkpoint)
     how = origin(checkpoint, f"{split} split", f"seed {seed}")
-    look = Look(model, points, varied(points.y, NUM_ROWS), num_draws, seed, split, how)
+    look = Look(model, points, one_per_class(points.y, NUM_ROWS), num_draws, seed, split, how)
     facts: Facts = {"command": command_line(), "seed": seed, "split": split}
     facts |= {"train_steps": progress.step, "images_seen": progress.images_seen, "num_images": len(points.x)}
     facts |= {"kl_nats": round(float(points.kl.mean()), 4), "active_units": int(active_units(points.means).sum())}
@@ -199,7 +207,7 @@ def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     tensors["neighbours_pixels"] = nearest_neighbours(x, NUM_NEIGHBOURS)
     facts, same = {}, ""
     if y.shape[1]:
-        facts = {f"same_class_of_{name}": round(agreement(near, y[:, 0]), 4) for name, near in tensors.items()}
+        facts = {f"same_class_of_{name}": round(same_class_share(near, y[:, 0]), 4) for name, near in tensors.items()}
         in_h, in_pixels = (f"{100 * value:.1f} %" for value in facts.values())
         same = f" Of all these neighbours {in_h} have their image's class in h, {in_pixels} in pixels."
     figure = neighbours(
@@ -216,7 +224,7 @@ def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
 
 def between_four(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     """A grid between four images."""
-    rows = varied(look.points.y, 4)
+    rows = one_per_class(look.points.y, 4)
     x, y, means = look.images(rows)
     h = path_grid(means, SIDE, SIDE)
     drawn = look.decode_alike(h, path_grid(y, SIDE, SIDE, switch_half_way))  # labels of the nearest corner

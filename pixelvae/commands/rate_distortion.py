@@ -19,8 +19,7 @@ from pixelvae.data import DATA_SETS, DataSet
 from pixelvae.distributed import World, connect
 from pixelvae.evaluation.metrics import bound_metrics, information_metrics, pixel_probe_metrics
 from pixelvae.evaluation.probes import probe_latents
-from pixelvae.models.assembly import chosen
-from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.models.assembly import factory
 from pixelvae.reporting.figures import COLOURS, save_figure
 from pixelvae.reporting.provenance import command_line, environment
 from pixelvae.storage import write_atomically, write_json
@@ -99,7 +98,7 @@ def check(config: Path, rates: list[float], probe_images: int) -> tuple[dict[str
     if probe_images < 100:
         raise ValueError(f"probe_images={probe_images}; wanted at least 100")
     Objective(**(content.get("objective") or {}) | {"rate": rates[0]})
-    data = chosen(content["data"], DATA_SETS, "data")()
+    data = factory(content["data"], DATA_SETS, "data")()
     if not data.spec.num_classes:
         raise ValueError(f"{config}: the data set has no labels to probe for")
     return content, data
@@ -119,7 +118,7 @@ def kept(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, A
 def evaluate(folder: Path, data: DataSet, settings: dict[str, Any], world: World) -> dict[str, Any]:
     """The bound, the information and the probes of a run's last weights on the test set."""
     model = load(folder / "last", device=world.device)
-    assert isinstance(model, PixelVAE)
+    assert model.has_latents
     seed = settings["seed"]
     metrics = bound_metrics(model, data.test, num_samples=settings["num_samples"], seed=seed, world=world)
     metrics |= information_metrics(model, data.test, metrics, seed=seed, world=world)

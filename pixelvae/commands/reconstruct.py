@@ -44,7 +44,7 @@ def main(
         raise ValueError(f"num_draws={num_draws}; wanted at least 1")
     model = load_with_latents(checkpoint, device, "reconstruct from")
     x, y = first_examples(load_data(checkpoint), split, num, model)
-    h = model.encoder(x, y).mean
+    h = model.encode(x, y).mean
     draws = reconstruct(
         model, x, y=y, num_draws=num_draws, temperature=temperature, seed=seed, progress=True, stepper=stepper
     )

@@ -49,7 +49,7 @@ def main(
     columns = num or (10 if rows.shape[1] else 100)
     y = rows.repeat_interleave(columns, 0).to(device_of(model))
     sources = generators(seed, len(y))
-    h = model.prior_draws(sources)
+    h = model.draw_latents(sources)
     if len(y) < world.size:
         raise ValueError(f"{len(y)} samples cannot be shared among {world.size} ranks; raise num")
     mine = world.share(len(y))

@@ -17,7 +17,6 @@ from pixelvae.decoders.base import StepperKind
 from pixelvae.distributed import connect
 from pixelvae.generation import reconstruct, sample
 from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.reporting.figures import save_picture
 from pixelvae.reporting.sounds import DECIBELS, save_wav, sound_grid, waves
 
@@ -63,7 +62,7 @@ def main(
     weights = origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}")
     caption = f"{weights} Spectrograms: {DECIBELS} dB from black to the loudest."
     write_samples(model, data, num, how, out, caption)
-    if isinstance(model, PixelVAE):
+    if model.has_latents:
         write_reconstructions(model, data, split, num, num_draws, how, out, caption)
     print(f"Sounds and pictures: {out}")
 
@@ -88,7 +87,7 @@ def write_samples(
 
 
 def write_reconstructions(
-    model: PixelVAE,
+    model: GenerativeModel,
     data: AudioDataSet,
     split: SplitName,
     num: int,

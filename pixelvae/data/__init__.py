@@ -1,5 +1,7 @@
 """Data sets of integer levels, their splits, and the order in which training and evaluation visit them."""
 
+from collections.abc import Sequence
+
 from pixelvae.data.audio import AudioDataSet, AudioFolder, SpokenDigits
 from pixelvae.data.folder import ImageFolder
 from pixelvae.data.images import Digits, MNIST5k
@@ -7,11 +9,10 @@ from pixelvae.data.published import CIFAR10, KMNIST, MNIST, SVHN, FashionMNIST
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.data.splits import Batches, BatchKey, DataSet, Split, sequential
 
-DATA_SETS: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (MNIST5k, Digits, MNIST, FashionMNIST, KMNIST, CIFAR10, SVHN, ImageFolder, SpokenDigits, AudioFolder)
-}
-"""What a configuration may name."""
+DATA_SETS: Sequence[type[DataSet]] = (
+    AudioFolder, CIFAR10, Digits, FashionMNIST, ImageFolder, KMNIST, MNIST, MNIST5k, SpokenDigits, SVHN,
+)  # fmt: skip
+"""What a configuration may choose for ``data``."""
 
 __all__ = [
     "ABSENT",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pixelvae.data.draws import uniform
-from pixelvae.data.files import class_names, split_of, visible_files
+from pixelvae.data.files import class_folders, split_of, visible_files
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.data.splits import BatchKey, DataSet, Split, SplitName
 from pixelvae.data.transforms import mu_law_encode
@@ -250,7 +250,7 @@ class AudioFolder(AudioDataSet):
             raise ValueError(f"rate={rate} must be at least 1 sample per second")
         folder = Path(root).expanduser()
         files = visible_files(folder, frozenset({".wav"}), "sound")
-        number = {name: i for i, name in enumerate(class_names(folder, files))}
+        number = {name: i for i, name in enumerate(class_folders(folder, files))}
         recordings: dict[SplitName, list[Recording]] = {"train": [], "validation": [], "test": []}
         for file in files:
             labels = (number[file.partition("/")[0]],) if number else ()

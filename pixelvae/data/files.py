@@ -32,7 +32,7 @@ def visible_files(root: Path, extensions: Collection[str], what: str) -> list[st
     return visible
 
 
-def class_names(root: Path, files: Sequence[str]) -> list[str]:
+def class_folders(root: Path, files: Sequence[str]) -> list[str]:
     """Names of the class folders, directly below `root`; none if all files lie in `root` itself.
 
     Raises:

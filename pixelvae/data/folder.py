@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pixelvae.data.files import class_names, split_of, visible_files
+from pixelvae.data.files import class_folders, split_of, visible_files
 from pixelvae.data.images import ImageSplit
 from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import DataSet, SplitName
@@ -106,7 +106,7 @@ class ImageFolder(DataSet):
         files = visible_files(folder, _EXTENSIONS, "picture")
         for file in files:
             members[split_of(file)].append(file)
-        number = {name: number for number, name in enumerate(class_names(folder, files))}
+        number = {name: number for number, name in enumerate(class_folders(folder, files))}
         spec = DataSpec((1 if grey else 3, size, size), levels, (len(number),) if number else ())
 
         def split(name: SplitName) -> ImageSplit:

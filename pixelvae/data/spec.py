@@ -5,6 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 ABSENT = -1
 """In place of a level, after the end of a sound that is shorter than T: nothing is there, and it costs 0 nats."""
 
@@ -42,3 +45,20 @@ class DataSpec(NamedTuple):
     def num_dims(self) -> int:
         """Number of values of one example, by which bits/dim divides."""
         return prod(self.shape)
+
+
+def levels_to_signal(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
+    r"""Levels as numbers evenly spread over [-1, 1].
+
+    .. math:: s = \frac{2 x}{K - 1} - 1
+
+    Args:
+        x: Integers in ``0 .. K-1``, of any shape.
+        levels: K.
+        dtype: Floating-point type of the result.
+
+    Example:
+        >>> levels_to_signal(torch.tensor([0, 1, 2]), levels=3, dtype=torch.float32)
+        tensor([-1.,  0.,  1.])
+    """
+    return x.to(dtype) * (2 / (levels - 1)) - 1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pixelvae.data.draws import uniform
-from pixelvae.data.spec import ABSENT
+from pixelvae.data.spec import ABSENT, levels_to_signal
 
 Binarisation = Literal["dynamic", "threshold"]
 
@@ -84,7 +84,7 @@ def mu_law_decode(x: Tensor, levels: int) -> Tensor:
         tensor([-1.0000, -0.3090,  0.0000,  1.0000], dtype=torch.float64)
     """
     mu = _mu(levels)
-    companded = x.double() * (2 / mu) - 1
+    companded = levels_to_signal(x, levels, torch.float64)
     wave = companded.sign() * torch.expm1(companded.abs() * math.log1p(mu)) / mu
     return wave.where(x != ABSENT, 0.0)
 

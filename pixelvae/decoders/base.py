@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pixelvae.data.spec import DataSpec
+from pixelvae.data.spec import DataSpec, levels_to_signal
 from pixelvae.sampling.eager import EagerStepper
 from pixelvae.sampling.engine import EngineStepper
 from pixelvae.sampling.plan import Plan
@@ -96,7 +96,7 @@ class AutoregressiveDecoder(nn.Module, ABC):
     def signal(self, x: Tensor) -> Tensor:
         """Integer levels 0..K-1 as floats evenly spread over [-1, 1]."""
         dtype = next(self.parameters()).dtype
-        return x.to(dtype) * (2 / (self.spec.levels - 1)) - 1
+        return levels_to_signal(x, self.spec.levels, dtype)
 
     def check_context(self, context: Tensor | None) -> None:
         """Raise ValueError unless the context is what ``context_dim`` promised."""

@@ -1,4 +1,4 @@
-"""Whether h keeps the content: the class that a classifier, trained on real images, sees in reconstruction draws."""
+"""Whether h keeps the class: how often a classifier of real images assigns a reconstruction its original's class."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pixelvae.data.spec import DataSpec
+from pixelvae.data.spec import DataSpec, levels_to_signal
 from pixelvae.data.splits import Batches, BatchKey, Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
-from pixelvae.evaluation.information import spread
+from pixelvae.evaluation.information import evenly_spaced
 from pixelvae.generation import reconstruct
-from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.models.base import GenerativeModel
 
 
 class Classifier(nn.Module):
@@ -54,7 +54,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) levels -> (B, number of classes) logits."""
-        return self.layers(x.float() * (2 / (self.spec.levels - 1)) - 1)
+        return self.layers(levels_to_signal(x, self.spec.levels, torch.float32))
 
 
 class Agreement(NamedTuple):
@@ -107,7 +107,7 @@ def accuracy(classifier: Classifier, split: Split, *, device: torch.device) -> f
 
 @torch.inference_mode()
 def reconstruction_agreement(
-    model: PixelVAE,
+    model: GenerativeModel,
     classifier: Classifier,
     split: Split,
     *,
@@ -116,9 +116,9 @@ def reconstruction_agreement(
     max_images: int = 1000,
     progress: bool = False,
 ) -> Agreement:
-    """In what share of reconstruction draws the classifier sees the original's class.
+    """How often the classifier assigns a reconstruction its original's class.
 
-    Nothing of h is in a decoder that is told the class: of a class-conditional model it says what the label does.
+    Of a class-conditional model this says nothing about h, for the decoder is given the class.
 
     Args:
         model: On the device.
@@ -126,10 +126,13 @@ def reconstruction_agreement(
         split: Usually test.
         seed: Of the draws: that of the i-th image depends on seed + i alone.
         device: Where the model is.
-        max_images: Images that are drawn once each, spread over the split.
+        max_images: Images that are drawn once each, evenly spaced in the split.
         progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: If the model has no latents.
     """
-    indices = spread(len(split), max_images)
+    indices = evenly_spaced(len(split), max_images)
     size = default_batch_size(split)
     right = torch.zeros(2, dtype=torch.double)
     for begin in tqdm(range(0, len(indices), size), desc="draws", unit="batch", disable=not progress, leave=False):

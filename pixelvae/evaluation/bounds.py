@@ -14,7 +14,6 @@ from pixelvae.data.splits import Split, sequential
 from pixelvae.distributed import World
 from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
 
 
 class Bounds(NamedTuple):
@@ -94,7 +93,7 @@ def evaluate_bound(
         range(world.rank, len(keys), world.size), desc="ELBO", unit="batch", disable=not progress, leave=False
     ):
         x, y = (tensor.to(world.device) for tensor in split[keys[i]])
-        generator = torch.Generator(world.device).manual_seed(seed + i)
+        generator = torch.Generator().manual_seed(seed + i)
         bound = model(x, y, noise=model.draw_noise(len(x), generator))
         terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), (x != ABSENT).sum()[None], x.new_tensor([len(x)])]
         sums = torch.cat([term.double() for term in terms])
@@ -153,7 +152,7 @@ def evaluate_importance_weighted(
     if num_samples < 1:
         raise ValueError(f"num_samples={num_samples}; wanted at least 1")
     keep_freed_memory()
-    if not isinstance(model, PixelVAE):
+    if not model.has_latents:
         num_samples = 1
     batch_size = default_batch_size(split) if batch_size is None else batch_size
     keys = list(sequential(split, batch_size))
@@ -164,7 +163,7 @@ def evaluate_importance_weighted(
         range(world.rank, len(keys), world.size), desc="IWAE", unit="batch", disable=not progress, leave=False
     ):
         x, y = (tensor.to(world.device) for tensor in split[keys[i]])
-        generator = torch.Generator(world.device).manual_seed(seed + i)
+        generator = torch.Generator().manual_seed(seed + i)
         log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).double()  # (S, B)
         log_px = log_weights.logsumexp(0) - math.log(num_samples)
         sums += torch.stack([log_px.sum(), log_px.square().sum(), log_px.new_tensor(float(len(x)))])

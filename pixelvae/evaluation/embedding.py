@@ -1,4 +1,4 @@
-"""Where the latents lie: the posteriors of a split, who is whose neighbour, and two ways to see them in the plane."""
+"""Where the latents lie: the posteriors of a split, nearest neighbours, and two projections to the plane."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from pixelvae.data.splits import BatchKey, Split
 from pixelvae.evaluation.bounds import default_batch_size
-from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.models.base import GenerativeModel
 
 MIN_POINTS, MAX_POINTS = 10, 3000
 """Fewer points have no neighbourhoods to show; with more, t-SNE and TensorBoard's projector become slow."""
@@ -38,7 +38,7 @@ class Posteriors(NamedTuple):
 
 @torch.inference_mode()
 def posteriors(
-    model: PixelVAE,
+    model: GenerativeModel,
     split: Split,
     num_images: int | None = None,
     *,
@@ -59,7 +59,7 @@ def posteriors(
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If ``num_images`` is out of range.
+        ValueError: If ``num_images`` is out of range, or the model has no latents.
     """
     num_images = min(len(split), MAX_POINTS) if num_images is None else num_images
     if not MIN_POINTS <= num_images <= min(len(split), MAX_POINTS):
@@ -73,14 +73,14 @@ def posteriors(
         tqdm(range(0, num_images, batch_size), desc="encode", unit="batch", disable=not progress, leave=False)
     ):
         x, y = split[BatchKey(torch.arange(begin, min(begin + batch_size, num_images)), epoch=0)]
-        q = model.encoder(x.to(device), y.to(device))
-        generator = torch.Generator(device).manual_seed(seed + i)
+        q = model.encode(x.to(device), y.to(device))
+        generator = torch.Generator().manual_seed(seed + i)
         draws = [q.rsample(model.draw_noise(len(x), generator)) for _ in range(KL_DRAWS)]
-        kl = torch.stack([model.prior.kl(q, h).sum(1) for h in draws]).mean(0)  # (B,)
-        spread = torch.stack([(h - q.mean).square() for h in draws]).mean(0)  # (B, D)
-        parts.append((x, y, *(tensor.cpu() for tensor in (q.mean, kl, spread))))
-    x, y, means, kl, spread = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Posteriors(x, y, means, kl, (means.var(0, correction=0) + spread.mean(0)).sqrt())
+        kl = torch.stack([model.kl(q, h).sum(1) for h in draws]).mean(0)  # (B,)
+        variance = torch.stack([(h - q.mean).square() for h in draws]).mean(0)  # (B, D)
+        parts.append((x, y, *(tensor.cpu() for tensor in (q.mean, kl, variance))))
+    x, y, means, kl, variance = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Posteriors(x, y, means, kl, (means.var(0, correction=0) + variance.mean(0)).sqrt())
 
 
 def nearest_neighbours(points: Tensor, k: int) -> Tensor:
@@ -105,15 +105,15 @@ def nearest_neighbours(points: Tensor, k: int) -> Tensor:
     return distances.sort(dim=1, stable=True).indices[:, :k]
 
 
-def varied(y: Tensor, n: int) -> Tensor:
-    """The first n examples of classes that differ, then, where there are too few classes, the first others.
+def one_per_class(y: Tensor, n: int) -> Tensor:
+    """The first example of each class, up to n; if there are fewer classes, filled up with the first others.
 
     (N, L) labels -> (n,) indices in order.
 
     Example:
-        >>> varied(torch.tensor([[7], [7], [2], [1], [2]]), n=3).tolist()
+        >>> one_per_class(torch.tensor([[7], [7], [2], [1], [2]]), n=3).tolist()
         [0, 2, 3]
-        >>> varied(torch.tensor([[7], [7], [2], [1], [2]]), n=4).tolist()
+        >>> one_per_class(torch.tensor([[7], [7], [2], [1], [2]]), n=4).tolist()
         [0, 1, 2, 3]
     """
     seen: dict[int, int] = {}
@@ -124,11 +124,11 @@ def varied(y: Tensor, n: int) -> Tensor:
     return torch.tensor(sorted([*first, *others[: n - len(first)]]))
 
 
-def agreement(neighbours: Tensor, y: Tensor) -> float:
+def same_class_share(neighbours: Tensor, y: Tensor) -> float:
     """The share of all neighbours that have their point's class. neighbours: (N, k) indices, y: (N,) classes.
 
     Example:
-        >>> agreement(torch.tensor([[1, 2], [0, 2], [1, 0]]), torch.tensor([7, 7, 3]))  # 2 of 6
+        >>> same_class_share(torch.tensor([[1, 2], [0, 2], [1, 0]]), torch.tensor([7, 7, 3]))  # 2 of 6
         0.3333333333333333
     """
     return float((y[neighbours] == y[:, None]).double().mean())

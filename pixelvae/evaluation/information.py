@@ -12,7 +12,7 @@ from torch import Tensor
 from pixelvae.data.splits import BatchKey, Split
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
-from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.models.base import GenerativeModel
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2015, section 5.2
 DEAD_NATS = 0.1
@@ -55,37 +55,39 @@ class Health(NamedTuple):
 
 
 @torch.inference_mode()
-def posteriors(
-    model: PixelVAE,
+def encode_split(
+    model: GenerativeModel,
     split: Split,
     *,
     device: torch.device,
     batch_size: int | None = None,
     max_images: int | None = None,
 ) -> list[Distribution]:
-    """q(h|x) of every example of a split, or of ``max_images`` spread over it, in order, a batch at a time."""
+    """q(h|x) of every example of a split, or of ``max_images`` evenly spaced ones, in order, a batch at a time."""
     batch_size = default_batch_size(split) if batch_size is None else batch_size
     batches: list[Distribution] = []
-    for indices in spread(len(split), max_images).split(batch_size):
+    for indices in evenly_spaced(len(split), max_images).split(batch_size):
         x, y = (tensor.to(device) for tensor in split[BatchKey(indices, epoch=0)])
-        batches.append(model.encoder(x, y))
+        batches.append(model.encode(x, y))
     return batches
 
 
-def spread(num_examples: int, max_images: int | None) -> Tensor:
-    """The positions of at most ``max_images`` examples, evenly over a split and in order, for it may be sorted.
+def evenly_spaced(num_examples: int, max_images: int | None) -> Tensor:
+    """At most ``max_images`` positions, evenly spaced over a split, in order: a split may be sorted by class.
 
     Example:
-        >>> spread(10, 5), spread(3, None), spread(2, 5)
+        >>> evenly_spaced(10, 5), evenly_spaced(3, None), evenly_spaced(2, 5)
         (tensor([0, 2, 4, 6, 8]), tensor([0, 1, 2]), tensor([0, 1]))
     """
     n = num_examples if max_images is None else min(max_images, num_examples)
     return torch.arange(n) * num_examples // max(n, 1)
 
 
-def posterior_means(model: PixelVAE, split: Split, *, batch_size: int | None = None, device: torch.device) -> Tensor:
+def posterior_means(
+    model: GenerativeModel, split: Split, *, batch_size: int | None = None, device: torch.device
+) -> Tensor:
     """E_q[h] of every example of a split, in order. -> (N, D) on the CPU."""
-    return means_of(posteriors(model, split, batch_size=batch_size, device=device)).cpu()
+    return means_of(encode_split(model, split, batch_size=batch_size, device=device)).cpu()
 
 
 def means_of(batches: Sequence[Distribution]) -> Tensor:
@@ -116,7 +118,7 @@ def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualI
         ELBO surgery (Hoffman and Johnson, 2016), eq. 10-12. http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
 
     Args:
-        batches: q(h|x) of all N examples, see :func:`posteriors`.
+        batches: q(h|x) of all N examples, see :func:`encode_split`.
         seed: Of the draws.
 
     Raises:
@@ -129,9 +131,9 @@ def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualI
     """
     if not batches:
         raise ValueError("no posteriors; wanted those of at least one example")
-    generator = torch.Generator(batches[0].mean.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     batches = _joined(batches)
-    h = [q.rsample(standard_normal_noise(len(q.mean), q.mean.shape[1], generator).to(q.mean.dtype)) for q in batches]
+    h = [q.rsample(standard_normal_noise(len(q.mean), q.mean.shape[1], generator).to(q.mean)) for q in batches]
     log_qh_x = torch.cat([q.log_prob(draw) for q, draw in zip(batches, h, strict=True)])  # (N,)
     nats = float((log_qh_x.double() - aggregate_log_prob(batches, torch.cat(h))).mean())
     return MutualInformation(nats, math.log(len(log_qh_x)), len(log_qh_x))
@@ -169,10 +171,10 @@ def latent_information(batches: Sequence[Distribution]) -> Tensor:
 
 
 def latent_health(
-    model: PixelVAE, split: Split, *, seed: int, device: torch.device, max_images: int | None = None
+    model: GenerativeModel, split: Split, *, seed: int, device: torch.device, max_images: int | None = None
 ) -> Health:
-    """Whether the latents are alive, on ``max_images`` spread over a split. Costs one pass of the encoder."""
-    batches = posteriors(model, split, device=device, max_images=max_images)
+    """Whether the latents are alive, on ``max_images`` evenly spaced examples. Costs one pass of the encoder."""
+    batches = encode_split(model, split, device=device, max_images=max_images)
     return Health(
         mutual_information(batches, seed=seed), active_units(means_of(batches)).cpu(), latent_information(batches)
     )

@@ -12,7 +12,6 @@ from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_im
 from pixelvae.evaluation.information import active_units, latent_health, posterior_means
 from pixelvae.evaluation.probes import probe_pixels
 from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
 
 Metrics = dict[str, Any]
 
@@ -55,7 +54,7 @@ def bound_metrics(
             "num_importance_samples": iwae.num_samples,
             "num_iwae_images": iwae.num_images,
         }
-    if isinstance(model, PixelVAE):
+    if model.has_latents:
         means = posterior_means(model, split, device=world.device)
         metrics |= {
             "active_units": int(active_units(means).sum()),
@@ -65,7 +64,7 @@ def bound_metrics(
 
 
 def information_metrics(
-    model: PixelVAE, split: Split, bounds: Mapping[str, Any], *, seed: int, world: World
+    model: GenerativeModel, split: Split, bounds: Mapping[str, Any], *, seed: int, world: World
 ) -> Metrics:
     """Rate, distortion and mutual information; ``bounds`` are those of :func:`bound_metrics`.
 
@@ -93,7 +92,7 @@ def pixel_probe_metrics(data: DataSet, split: Split, *, latent_dim: int, max_ima
 
 
 def agreement_metrics(
-    model: PixelVAE, data: DataSet, split: Split, *, max_images: int, seed: int, world: World
+    model: GenerativeModel, data: DataSet, split: Split, *, max_images: int, seed: int, world: World
 ) -> Metrics:
     """How often a classifier of real images assigns a reconstruction to its original's class."""
     device, progress = world.device, world.is_main

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import BatchKey, DataSet, Split
-from pixelvae.evaluation.information import means_of, posteriors, spread
-from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.evaluation.information import encode_split, evenly_spaced, means_of
+from pixelvae.models.base import GenerativeModel
 
 Features = npt.NDArray[np.float32]  # (N, F)
 Labels = npt.NDArray[np.int64]  # (N,)
@@ -92,13 +92,15 @@ def probe(features_train: Features, y_train: Labels, features_test: Features, y_
     )
 
 
-def probe_latents(model: PixelVAE, data: DataSet, split: Split, *, device: torch.device, max_images: int) -> Probe:
+def probe_latents(
+    model: GenerativeModel, data: DataSet, split: Split, *, device: torch.device, max_images: int
+) -> Probe:
     """Probes of posterior means, fitted on at most ``max_images`` of train and scored on ``split``.
 
     Of the first kind of label.
     """
     train, test = (
-        means_of(posteriors(model, part, device=device, max_images=most)).float().cpu().numpy()
+        means_of(encode_split(model, part, device=device, max_images=most)).float().cpu().numpy()
         for part, most in ((data.train, max_images), (split, None))
     )
     return probe(train, labels(data.train, max_images), test, labels(split))
@@ -119,21 +121,21 @@ def probe_pixels(data: DataSet, split: Split, *, latent_dim: int, max_images: in
 
 
 def pixels(split: Split, max_images: int | None = None) -> Features:
-    """The levels of examples spread over a split, from 0 to 1; what is absent of a sound is silence, ½. -> (N, F)."""
-    x, _ = split[BatchKey(spread(len(split), max_images), epoch=0)]
+    """Levels of evenly spaced examples of a split, from 0 to 1; absent ones are silence, ½. -> (N, F)."""
+    x, _ = split[BatchKey(evenly_spaced(len(split), max_images), epoch=0)]
     scaled = x.float().flatten(1) / (split.spec.levels - 1)
     return scaled.where(x.flatten(1) != ABSENT, 0.5).numpy()
 
 
 def labels(split: Split, max_images: int | None = None) -> Labels:
-    """Labels of the first kind of examples spread over a split. -> (N,).
+    """Labels of the first kind of evenly spaced examples of a split. -> (N,).
 
     Raises:
         ValueError: If the data set has no labels.
     """
     if not split.spec.num_classes:
         raise ValueError("the data set has no labels to probe for")
-    keys = spread(len(split), max_images).split(1000)
+    keys = evenly_spaced(len(split), max_images).split(1000)
     return torch.cat([split[BatchKey(indices, epoch=0)][1][:, 0] for indices in keys]).numpy()
 
 

@@ -1,4 +1,4 @@
-"""Distributions over latents whose every draw takes a generator (torch.distributions takes none)."""
+"""Distributions over latents, whose draws take their noise as an argument, and the noise."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ class DiagonalNormal(_LocScale, Distribution):
 
 
 def standard_normal_noise(batch_size: int, dim: int, generator: torch.Generator) -> Tensor:
-    """(batch_size, dim) standard normal draws on the generator's device."""
-    return torch.randn(batch_size, dim, generator=generator, device=generator.device)
+    """(batch_size, dim) standard normal draws of one CPU generator, on the CPU: the same whatever the device."""
+    return torch.randn(batch_size, dim, generator=generator)
 
 
-def noise_of_each(generators: Sequence[torch.Generator], dim: int) -> Tensor:
-    """A row of standard normal draws from each generator, (len(generators), dim)."""
-    return torch.cat([standard_normal_noise(1, dim, generator) for generator in generators])
+def standard_normal_rows(dim: int, sources: Sequence[torch.Generator]) -> Tensor:
+    """(B, dim) standard normal draws on the CPU, a row from each of B CPU generators."""
+    return torch.stack([torch.randn(dim, generator=source) for source in sources])

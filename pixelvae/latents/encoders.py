@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelvae.data.spec import ABSENT, DataSpec
+from pixelvae.data.spec import ABSENT, DataSpec, levels_to_signal
 from pixelvae.latents.distributions import DiagonalNormal
+from pixelvae.nn.labels import join_labels
 from pixelvae.nn.residual import Residual, Residual1d
 
 
@@ -36,7 +37,7 @@ class Encoder(nn.Module, ABC):
 
     def signal(self, x: Tensor) -> Tensor:
         """Levels 0 .. K-1 as numbers from -1 to 1, absent ones as 0. (B, C, *S) integers -> same, floats."""
-        signal = x.to(next(self.parameters()).dtype) * (2 / (self.spec.levels - 1)) - 1
+        signal = levels_to_signal(x, self.spec.levels, next(self.parameters()).dtype)
         return signal.where(x != ABSENT, 0)
 
     @abstractmethod
@@ -96,7 +97,7 @@ class ConvEncoder(Encoder):
         features = signal
         for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
             features = residual(conv(F.silu(features) if i else features))
-        return _posterior(self.linear(_join_labels(F.silu(features).flatten(1), y, self.num_classes)))
+        return _posterior(self.linear(join_labels(F.silu(features).flatten(1), y, self.num_classes)))
 
 
 class WaveEncoder(Encoder):
@@ -162,7 +163,7 @@ class WaveEncoder(Encoder):
         for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
             features = residual(conv(F.silu(features) if i else features))
         features = F.group_norm(features, 1)
-        return _posterior(self.linear(_join_labels(F.silu(features).mean(2), y, self.num_classes)))
+        return _posterior(self.linear(join_labels(F.silu(features).mean(2), y, self.num_classes)))
 
 
 def _labels_seen(spec: DataSpec, sees_label: bool) -> tuple[int, ...]:
@@ -170,14 +171,6 @@ def _labels_seen(spec: DataSpec, sees_label: bool) -> tuple[int, ...]:
     if sees_label and not spec.num_classes:
         raise ValueError("sees_label=True, but the model has no labels; set class_conditional: true as well")
     return spec.num_classes if sees_label else ()
-
-
-def _join_labels(features: Tensor, y: Tensor | None, num_classes: tuple[int, ...]) -> Tensor:
-    """Features and one-hot labels side by side. (B, F), (B, L) -> (B, F + sum of num_classes)."""
-    for i, n in enumerate(num_classes):
-        assert y is not None
-        features = torch.cat([features, F.one_hot(y[:, i], n).to(features.dtype)], dim=1)
-    return features
 
 
 def _posterior(output: Tensor) -> DiagonalNormal:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelvae.latents.distributions import DiagonalNormal, Distribution
-from pixelvae.latents.priors import Prior, StandardNormal
+from pixelvae.latents.priors import Amortised, Prior, StandardNormal
 from pixelvae.nn.causal import Pointwise, shift_down, shift_right
 from pixelvae.nn.gated import GatedLayer
 
@@ -32,8 +32,8 @@ class HierarchicalPrior(Prior):
 
     h is the vector and the flattened map side by side; t runs over the map's places in raster order, whose c
     channels are independent given all places before. The vector enters every gate. The joint density is exact, so
-    both the evidence lower bound and the importance-weighted bound are what they say. A draw costs a pass for each
-    place.
+    both the evidence lower bound and the importance-weighted bound are what they say. A batch of draws costs a pass
+    for each place.
 
     Reference:
         PixelVAE: A Latent Variable Model for Natural Images (Gulrajani et al., 2016), section 3.2.
@@ -43,6 +43,7 @@ class HierarchicalPrior(Prior):
 
     Args:
         latent_dim: Width D of h, of which the map takes c·H·W and the vector what is left, T.
+        encoder: Not used.
         map_shape: c, H, W.
         num_layers: Gated layers of 3x3.
         channels: p, feature maps of each stack.
@@ -59,12 +60,13 @@ class HierarchicalPrior(Prior):
     def __init__(
         self,
         latent_dim: int,
+        encoder: Amortised | None = None,
         *,
         map_shape: tuple[int, int, int] = (2, 4, 4),
         num_layers: int = 3,
         channels: int = 32,
     ) -> None:
-        super().__init__(latent_dim)
+        super().__init__(latent_dim, encoder)
         c, H, W = self.map_shape = tuple(map_shape)
         if min(c, H, W, num_layers, channels) < 1:
             raise ValueError(f"map_shape={map_shape}, num_layers={num_layers}, channels={channels}; wanted at least 1")
@@ -134,8 +136,8 @@ class HierarchicalPrior(Prior):
 
     @torch.no_grad()
     def sample(self, noise: Tensor) -> Tensor:
-        """The vector, then the map one place after the other. (B, D) -> (B, D)."""
-        levels = self.split(noise.to(self.head.weight.dtype))
+        """The vector, then the map one place after the other. (B, D) standard normal -> (B, D)."""
+        levels = self.split(noise)
         drawn = torch.zeros_like(levels.map)
         for i in range(self.map_shape[1]):
             for j in range(self.map_shape[2]):

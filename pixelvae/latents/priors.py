@@ -1,4 +1,4 @@
-"""p(h): what the latents are without an image."""
+"""p(h): densities of latents. A prior is built with its model's encoder, which VampPrior uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixelvae.latents.distributions import DiagonalNormal, Distribution
 
 
 class Amortised(Protocol):
-    """What a prior may ask of the encoder that it stands beside."""
+    """What a prior may use of its model's encoder."""
 
     spec: DataSpec
     num_classes: tuple[int, ...]
@@ -30,34 +30,25 @@ class Prior(nn.Module, ABC):
 
     Args:
         latent_dim: Width D of h.
+        encoder: The model's encoder. Its weights stay its own: a prior registers none of them.
     """
 
-    def __init__(self, latent_dim: int) -> None:
+    def __init__(self, latent_dim: int, encoder: Amortised | None = None) -> None:
         super().__init__()
         self.latent_dim = latent_dim
 
-    def meet(self, encoder: Amortised) -> None:
-        """Called once by the model, with the encoder whose posterior some priors are made of."""
+    @property
+    def noise_dim(self) -> int:
+        """Number of normal draws that a sample is made of; D unless a prior says otherwise."""
+        return self.latent_dim
 
     @abstractmethod
     def log_prob(self, h: Tensor) -> Tensor:
         """log p(h) in nats. (B, D) -> (B,)."""
 
-    @property
-    def noise_dim(self) -> int:
-        """Number of standard normal draws that one sample is made of."""
-        return self.latent_dim
-
     @abstractmethod
     def sample(self, noise: Tensor) -> Tensor:
-        """Draws h ~ p(h), a whole batch at once: row i is made of row i of the noise alone.
-
-        Args:
-            noise: (B, noise_dim) standard normal.
-
-        Returns:
-            (B, D).
-        """
+        """Draws h ~ p(h), one for each row of noise. (B, noise_dim) standard normal -> (B, D)."""
 
     def kl(self, q: Distribution, h: Tensor) -> Tensor:
         r"""KL(q ‖ p) in nats, split into G groups that add up to it. q over (B, D), a draw h ~ q (B, D) -> (B, G).
@@ -102,8 +93,8 @@ class FlowPrior(Prior):
     .. math:: p(h) = N(f(h);\ 0, I)\ \Big|\det \frac{\partial f}{\partial h}\Big|, \qquad
               f = f_T \circ \dots \circ f_1, \qquad f_t(h)_d = h_d\, e^{s_d(h_{<d})} + m_d(h_{<d})
 
-    The latents are taken in the opposite order by every other f_t. A density costs one pass through T networks; a
-    draw is exact too and costs one for every latent and f_t.
+    Every other f_t takes the latents in the opposite order. A density costs one pass through T networks; a batch of
+    draws is exact too and costs one pass for every latent and f_t.
 
     Reference:
         Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017). https://arxiv.org/abs/1705.07057
@@ -111,6 +102,7 @@ class FlowPrior(Prior):
 
     Args:
         latent_dim: Width D of h.
+        encoder: Not used.
         num_transforms: T.
         hidden_channels: Widths of the hidden layers of each network.
 
@@ -124,9 +116,14 @@ class FlowPrior(Prior):
     """
 
     def __init__(
-        self, latent_dim: int, *, num_transforms: int = 4, hidden_channels: Sequence[int] = (128, 128)
+        self,
+        latent_dim: int,
+        encoder: Amortised | None = None,
+        *,
+        num_transforms: int = 4,
+        hidden_channels: Sequence[int] = (128, 128),
     ) -> None:
-        super().__init__(latent_dim)
+        super().__init__(latent_dim, encoder)
         if num_transforms < 1:
             raise ValueError(f"num_transforms={num_transforms}; wanted at least 1")
         self.flow = zuko.flows.MAF(
@@ -139,8 +136,9 @@ class FlowPrior(Prior):
             return self.flow().log_prob(h)
 
     def sample(self, noise: Tensor) -> Tensor:
-        """f^-1 of the noise. (B, D) -> (B, D)."""
-        return self.flow().transform.inv(noise)
+        """The inverse of f, in a pass for each latent and f_t. (B, D) standard normal -> (B, D)."""
+        with torch.autocast(noise.device.type, enabled=False):
+            return self.flow().transform.inv(noise)
 
 
 class VampPrior(Prior):
@@ -148,37 +146,38 @@ class VampPrior(Prior):
 
     .. math:: p(h) = \frac1K \sum_{k=1}^{K} q(h|u_k)
 
-    The pseudo-inputs u_k = tanh(a_k) have the shape and range of the signal that the encoder sees, and share its
-    weights. A density costs K passes of the encoder, whatever the batch.
+    The pseudo-inputs u_k = tanh(a_k) have the shape and range of the encoder's signal. A density, as well as a batch of
+    draws, costs K passes of the encoder.
 
     Reference:
         VAE with a VampPrior (Tomczak and Welling, 2017), eq. 9. https://arxiv.org/abs/1705.07120
 
     Args:
         latent_dim: Width D of h.
+        encoder: Gives q(h|u_k).
         num_pseudo_inputs: K.
 
     Raises:
-        ValueError: If ``num_pseudo_inputs`` < 1; when it meets an encoder that sees labels, which pseudo-inputs lack.
+        ValueError: If ``num_pseudo_inputs`` < 1, or the encoder sees labels, which pseudo-inputs lack.
     """
 
-    pseudo_inputs: nn.Parameter
-
-    def __init__(self, latent_dim: int, *, num_pseudo_inputs: int = 500) -> None:
-        super().__init__(latent_dim)
+    def __init__(self, latent_dim: int, encoder: Amortised, *, num_pseudo_inputs: int = 500) -> None:
+        super().__init__(latent_dim, encoder)
         if num_pseudo_inputs < 1:
             raise ValueError(f"num_pseudo_inputs={num_pseudo_inputs}; wanted at least 1")
-        self.num_pseudo_inputs = num_pseudo_inputs
-
-    def meet(self, encoder: Amortised) -> None:
-        """Take the encoder's posterior, and pseudo-inputs of its signal's shape."""
         if encoder.num_classes:
             raise ValueError(
                 "VampPrior has pseudo-inputs without labels, but the encoder looks at labels; "
                 "set encoder.init_args.sees_label: false"
             )
-        self.pseudo_inputs = nn.Parameter(torch.randn(self.num_pseudo_inputs, *encoder.spec.shape))
-        self.posterior = encoder.posterior  # a method, so the encoder's weights stay the encoder's; a deep copy follows
+        self.num_pseudo_inputs = num_pseudo_inputs
+        self.pseudo_inputs = nn.Parameter(torch.randn(num_pseudo_inputs, *encoder.spec.shape))
+        self.posterior = encoder.posterior  # a bound method: not registered as a submodule, and copied by deepcopy
+
+    @property
+    def noise_dim(self) -> int:
+        """D + 1: the first draw chooses the component."""
+        return self.latent_dim + 1
 
     def components(self) -> DiagonalNormal:
         """q(h|u_k) over (K, D)."""
@@ -191,14 +190,8 @@ class VampPrior(Prior):
         log_q = (-0.5 * standard.square() - scale.log() - 0.5 * math.log(2 * math.pi)).sum(2)
         return log_q.logsumexp(1) - math.log(self.num_pseudo_inputs)
 
-    @property
-    def noise_dim(self) -> int:
-        """One number for the choice of a component, then one for each latent."""
-        return 1 + self.latent_dim
-
     def sample(self, noise: Tensor) -> Tensor:
-        """The first number chooses a component, through its quantile; then its posterior. (B, 1 + D) -> (B, D)."""
-        share = torch.special.ndtr(noise[:, 0].double())  # uniform in [0, 1]
-        k = (share * self.num_pseudo_inputs).long().clamp(max=self.num_pseudo_inputs - 1)
+        r"""A component :math:`k = \lfloor K\, \Phi(\epsilon_0) \rfloor`, then its posterior. (B, D + 1) -> (B, D)."""
+        k = (torch.special.ndtr(noise[:, 0]) * self.num_pseudo_inputs).long().clamp(max=self.num_pseudo_inputs - 1)
         loc, scale = self.components()
         return loc[k] + scale[k] * noise[:, 1:]

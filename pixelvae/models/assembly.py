@@ -1,9 +1,9 @@
-"""From a configuration to a model."""
+"""From a configuration to a model, made of the classes in one table."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,22 +20,19 @@ from pixelvae.latents.priors import FlowPrior, StandardNormal, VampPrior
 from pixelvae.likelihoods import Categorical, DiscretizedLogisticMixture
 from pixelvae.models.base import ContextFactory, DecoderFactory, GenerativeModel, LikelihoodFactory
 from pixelvae.models.pixelvae import AutoregressiveModel, EncoderFactory, PixelVAE, PriorFactory
-from pixelvae.storage import CheckpointError
 
-
-def by_name(*classes: type) -> dict[str, type]:
-    """Classes by their names."""
-    return {cls.__name__: cls for cls in classes}
-
-
-# What a configuration may name.
-PARTS: dict[str, dict[str, type]] = {
-    "likelihood": by_name(Categorical, DiscretizedLogisticMixture),
-    "decoder": by_name(GatedPixelCNN, PixelCNN, RowLSTM, DiagonalBiLSTM, WaveNet, Factorised),
-    "encoder": by_name(ConvEncoder, WaveEncoder),
-    "prior": by_name(StandardNormal, FlowPrior, VampPrior, HierarchicalPrior),
-    "context": by_name(VectorContext, SpatialContext, TemporalContext),
+CLASSES: Mapping[str, Sequence[type]] = {
+    "likelihood": (Categorical, DiscretizedLogisticMixture),
+    "decoder": (DiagonalBiLSTM, Factorised, GatedPixelCNN, PixelCNN, RowLSTM, WaveNet),
+    "encoder": (ConvEncoder, WaveEncoder),
+    "prior": (FlowPrior, HierarchicalPrior, StandardNormal, VampPrior),
+    "context": (SpatialContext, TemporalContext, VectorContext),
 }
+"""The parts of a model, and what a configuration may choose for each."""
+
+
+class ConfigurationError(ValueError):
+    """A configuration that does not describe a model or data set of this version of pixelvae."""
 
 
 def assemble(
@@ -75,40 +72,45 @@ def assemble(
     )
 
 
-def build(config: dict[str, Any], spec: DataSpec) -> GenerativeModel:
-    """The untrained model that a configuration describes, made of pixelvae's own classes only.
+def build(config: Mapping[str, Any], spec: DataSpec) -> GenerativeModel:
+    """The untrained model that a configuration describes, made of the classes in ``CLASSES`` only.
 
     Args:
-        config: Has ``likelihood``, ``decoder``, ``encoder``, ``prior``, ``context``, each null or a mapping of
-            ``class_path`` and ``init_args``; ``latent_dim``; ``class_conditional``.
+        config: Has an entry for every part in ``CLASSES``, each null or a mapping of ``class_path`` and
+            ``init_args``; ``latent_dim``; ``class_conditional``.
         spec: Shape, levels and labels of the data.
 
     Raises:
-        CheckpointError: If it names any other class, or arguments that the class does not have.
+        ConfigurationError: If it names any other class, or arguments that the class does not have.
     """
     try:
         parts: dict[str, Any] = {
-            name: None if config[name] is None else chosen(config[name], classes, name)
-            for name, classes in PARTS.items()
+            name: None if config[name] is None else factory(config[name], classes, name)
+            for name, classes in CLASSES.items()
         }
         return assemble(spec, latent_dim=config["latent_dim"], class_conditional=config["class_conditional"], **parts)
     except (TypeError, KeyError) as error:
-        raise CheckpointError(f"config.yaml does not describe a model of this version of pixelvae: {error}") from error
+        raise ConfigurationError(f"not a model of this version of pixelvae: {error}") from error
 
 
-def chosen(entry: Mapping[str, Any], classes: Mapping[str, type], option: str) -> Callable[..., Any]:
-    """A class by its name, with its arguments bound. Any other name is refused, and nothing is imported.
+def factory(entry: Mapping[str, Any], classes: Sequence[type], option: str) -> Callable[..., Any]:
+    """One of some classes, chosen by ``class_path``, with its ``init_args`` bound. Nothing is imported.
 
     Args:
-        entry: ``class_path``, the name of a class or its path within pixelvae, and ``init_args``.
-        classes: Those that may be chosen.
-        option: Which option this is, for the message.
+        entry: ``class_path``, the name of a class alone or with its module, and ``init_args``.
+        classes: What may be chosen.
+        option: Name of the option, for the message.
 
     Raises:
-        CheckpointError: If the class is none of these.
+        ConfigurationError: If the class is none of them.
+
+    Example:
+        >>> factory({"class_path": "pixelvae.StandardNormal"}, CLASSES["prior"], "prior")(2).latent_dim
+        2
     """
     path = entry["class_path"]
     match = re.fullmatch(r"(?:pixelvae\.(?:[a-z_]+\.)*)?([A-Z]\w*)", path)
-    if not match or match[1] not in classes:
-        raise CheckpointError(f"{option}: class_path {path!r} is none of pixelvae's own: {', '.join(sorted(classes))}")
-    return partial(classes[match[1]], **(entry.get("init_args") or {}))
+    by_name = {cls.__name__: cls for cls in classes}
+    if match is None or match[1] not in by_name:
+        raise ConfigurationError(f"{option}: class_path {path!r} is none of pixelvae's own: {', '.join(by_name)}")
+    return partial(by_name[match[1]], **(entry.get("init_args") or {}))

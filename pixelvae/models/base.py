@@ -1,4 +1,4 @@
-"""What every model shares: a decoder with its likelihood and what conditions it; forward is the bound."""
+"""GenerativeModel, the base of all models: a decoder, its likelihood and its context; forward is the bound."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pixelvae import generation
 from pixelvae.context import Context
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.decoders.base import AutoregressiveDecoder
@@ -81,6 +82,24 @@ class GenerativeModel(nn.Module, ABC):
                 "set decoder.init_args.channel_masked: false"
             )
 
+    # The verbs of generation as methods: model.sample(10, seed=0) is sample(model, 10, seed=0).
+    decode = generation.decode
+    sample = generation.sample
+    reconstruct = generation.reconstruct
+    interpolate = generation.interpolate
+    complete = generation.complete
+    score = generation.score
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.parameters()).device
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether there is an h: then it has ``latent_dim`` dimensions."""
+        return self.latent_dim > 0
+
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None = None, *, noise: Tensor) -> Bound:
         """The bound of every example. x: (B, C, *S) levels, y: (B, L) labels, noise: (B, D) standard normal."""
@@ -91,6 +110,26 @@ class GenerativeModel(nn.Module, ABC):
     ) -> Tensor:
         """log p(x, h) − log q(h|x) of ``num_samples`` draws h ~ q(h|x), in nats. -> (S, B)."""
 
+    @abstractmethod
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """q(h|x, y) over (B, D). x: (B, C, *S) levels, y: (B, L) labels.
+
+        Raises:
+            ValueError: If the model has no latents.
+        """
+
+    @abstractmethod
+    def kl(self, q: Distribution, h: Tensor) -> Tensor:
+        """KL(q ‖ p(h)) in nats, see :meth:`Prior.kl`. q over (B, D), a draw h ~ q (B, D) -> (B, G).
+
+        Raises:
+            ValueError: If the model has no latents.
+        """
+
+    @abstractmethod
+    def draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor | None:
+        """h ~ p(h), one draw from each CPU generator: (B, D), on the model's device; None without latents."""
+
     def log_px(self, x: Tensor, h: Tensor | None, y: Tensor | None = None) -> Tensor:
         """log p(x | h, y) in nats, 0 for absent sites. x: (B, C, *S), h: (B, D) or None, y: (B, L) or None -> (B,)."""
         self._check(x)
@@ -99,12 +138,11 @@ class GenerativeModel(nn.Module, ABC):
         return self.likelihood.log_prob(params, x).where(present, 0).flatten(1).sum(1)
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """The (B, D) standard normal noise that forward wants; (B, 0) without latents."""
-        return standard_normal_noise(batch_size, self.latent_dim, generator)
+        """The (B, D) standard normal noise that forward wants; (B, 0) without latents.
 
-    def prior_draws(self, sources: Sequence[torch.Generator]) -> Tensor | None:
-        """Latents h ~ p(h), a row from each generator, (B, D); None without latents."""
-        return None
+        Drawn on the CPU and copied to the model's device: the numbers are the same on every device.
+        """
+        return standard_normal_noise(batch_size, self.latent_dim, generator).to(self.device)
 
     def _check(self, x: Tensor) -> None:
         if tuple(x.shape[1:]) != self.spec.shape or x.dtype != torch.int64:

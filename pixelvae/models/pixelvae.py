@@ -1,20 +1,22 @@
-"""PixelVAE, and the same decoder without latents."""
+"""PixelVAE, and AutoregressiveModel, the same without latents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from pixelvae.data.spec import DataSpec
-from pixelvae.latents.distributions import Distribution, noise_of_each
+from pixelvae.latents.distributions import Distribution, standard_normal_rows
 from pixelvae.latents.encoders import Encoder
 from pixelvae.latents.priors import Prior
 from pixelvae.models.base import Bound, ContextFactory, DecoderFactory, GenerativeModel, LikelihoodFactory
 
 EncoderFactory = Callable[[DataSpec, int], Encoder]  # spec, latent_dim
-PriorFactory = Callable[[int], Prior]  # latent_dim
+PriorFactory = Callable[[int, Encoder], Prior]  # latent_dim, encoder
+NO_LATENTS = "an AutoregressiveModel has no latents; wanted a PixelVAE"
 
 
 class PixelVAE(GenerativeModel):
@@ -32,7 +34,7 @@ class PixelVAE(GenerativeModel):
         likelihood: Builds the likelihood from the spec.
         decoder: Builds the decoder from spec, num_params and context_dim.
         encoder: Builds the encoder from spec and latent_dim.
-        prior: Builds the prior from latent_dim.
+        prior: Builds the prior from latent_dim and the encoder.
         context: Builds the context from spec and latent_dim.
         latent_dim: Width D of h.
 
@@ -65,33 +67,38 @@ class PixelVAE(GenerativeModel):
             raise ValueError(f"latent_dim={latent_dim}; a PixelVAE wants at least 1 (without latents: encoder: null)")
         super().__init__(spec, likelihood=likelihood, decoder=decoder, context=context, latent_dim=latent_dim)
         self.encoder = encoder(spec, latent_dim)
-        self.prior = prior(latent_dim)
-        self.prior.meet(self.encoder)
+        self.prior = prior(latent_dim, self.encoder)
 
     def forward(self, x: Tensor, y: Tensor | None = None, *, noise: Tensor) -> Bound:
         """The bound of every example. x: (B, C, *S) levels, y: (B, L) labels, noise: (B, D) standard normal."""
-        self._check(x)
-        q = self.encoder(x, y)
+        q = self.encode(x, y)
         h = q.rsample(noise)
-        return Bound(self.log_px(x, h, y), self.prior.kl(q, h), q)
+        return Bound(self.log_px(x, h, y), self.kl(q, h), q)
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """q(h|x, y) over (B, D). x: (B, C, *S) levels, y: (B, L) labels."""
+        self._check(x)
+        return self.encoder(x, y)
+
+    def kl(self, q: Distribution, h: Tensor) -> Tensor:
+        """KL(q ‖ p(h)) in nats, see :meth:`Prior.kl`. q over (B, D), a draw h ~ q (B, D) -> (B, G)."""
+        return self.prior.kl(q, h)
+
+    def draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor:
+        """h ~ p(h), one draw from each CPU generator: (B, D), on the model's device."""
+        noise = standard_normal_rows(self.prior.noise_dim, sources)
+        return self.prior.sample(noise.to(next(self.parameters())))
 
     def log_weights(
         self, x: Tensor, y: Tensor | None = None, *, num_samples: int, generator: torch.Generator
     ) -> Tensor:
         """log p(x, h) − log q(h|x) of ``num_samples`` draws h ~ q(h|x), in nats. -> (S, B)."""
-        self._check(x)
-        q: Distribution = self.encoder(x, y)
+        q = self.encode(x, y)
         log_weights = []
         for _ in range(num_samples):
             h = q.rsample(self.draw_noise(len(x), generator))
             log_weights.append(self.log_px(x, h, y) + self.prior.log_prob(h) - q.log_prob(h))
         return torch.stack(log_weights)
-
-    @torch.inference_mode()
-    def prior_draws(self, sources: Sequence[torch.Generator]) -> Tensor:
-        """Latents h ~ p(h), a row from each generator, on the model's device. -> (B, D)."""
-        weight = next(self.parameters())
-        return self.prior.sample(noise_of_each(sources, self.prior.noise_dim).to(weight.device, weight.dtype))
 
 
 class AutoregressiveModel(GenerativeModel):
@@ -126,3 +133,22 @@ class AutoregressiveModel(GenerativeModel):
     ) -> Tensor:
         """log p(x | y) in nats, the same for every sample. -> (S, B)."""
         return self.log_px(x, None, y).expand(num_samples, -1)
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> NoReturn:
+        """There is no q(h|x).
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(NO_LATENTS)
+
+    def kl(self, q: Distribution, h: Tensor) -> NoReturn:
+        """There is no p(h).
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(NO_LATENTS)
+
+    def draw_latents(self, sources: Sequence[torch.Generator]) -> None:
+        """None: there are no latents."""

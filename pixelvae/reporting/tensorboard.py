@@ -21,7 +21,6 @@ from pixelvae.evaluation.information import Health
 from pixelvae.generation import decode, generators
 from pixelvae.latents.paths import spherical_path, switch_half_way
 from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.reporting.figures import Group, image_grid, interpolations, label_texts, reconstructions, render
 from pixelvae.reporting.sounds import sound_grid, waves
 from pixelvae.training.loop import Observer
@@ -163,22 +162,22 @@ class TensorBoardObserver(Observer):
 
     def pictures(self, model: GenerativeModel) -> dict[str, Figure]:
         """Samples and, of a PixelVAE, reconstructions and interpolations, all drawn in one walk."""
-        x, y = (tensor.to(next(model.parameters()).device) for tensor in (self.x, self.y))
+        x, y = (tensor.to(model.device) for tensor in (self.x, self.y))
         columns = min(self.num_classes[0], 10) if model.spec.num_classes else 10
         drawings = [self._samples(model, columns, x.device)]
-        if isinstance(model, PixelVAE):
+        if model.has_latents:
             drawings += [self._reconstructions(model, x, y), self._interpolations(model, x, y)]
         return self._figures(model, columns, _draw(model, drawings))
 
     def sounds(self, model: GenerativeModel, rate: int) -> dict[str, Figure]:
         """Samples and, of a PixelVAE, reconstructions, for the audio tab and as pictures, all drawn in one walk."""
-        x, y = (tensor[:NUM_SOUNDS].to(next(model.parameters()).device) for tensor in (self.x, self.y))
+        x, y = (tensor[:NUM_SOUNDS].to(model.device) for tensor in (self.x, self.y))
         drawings = [self._samples(model, NUM_SOUNDS // 2, x.device)]
-        if isinstance(model, PixelVAE):
+        if model.has_latents:
             drawings.append(self._reconstructions(model, x, y))
         drawn = _draw(model, drawings)
         rows = {"samples": [waves(drawn[0], model.spec.levels)]}
-        if isinstance(model, PixelVAE):
+        if model.has_latents:
             draws = drawn[1].unflatten(0, (self.num_draws, -1)).where(x != ABSENT, ABSENT)
             rows["reconstructions"] = [waves(part, model.spec.levels) for part in (x, *draws)]
         for name, sounds in rows.items():
@@ -192,18 +191,16 @@ class TensorBoardObserver(Observer):
         """Two rows from the prior; with labels, each column is a class."""
         sources = generators(self.seed, 2 * columns)
         y = cycled_labels(self.num_classes, columns, device).repeat(2, 1)
-        if not isinstance(model, PixelVAE):
-            return _Drawing(None, y, sources)
-        return _Drawing(model.prior_draws(sources), y, sources)
+        return _Drawing(model.draw_latents(sources), y, sources)
 
-    def _reconstructions(self, model: PixelVAE, x: Tensor, y: Tensor) -> _Drawing:
+    def _reconstructions(self, model: GenerativeModel, x: Tensor, y: Tensor) -> _Drawing:
         """Several draws from the mean latents of every image."""
-        h = model.encoder(x, y).mean.repeat(self.num_draws, 1)
+        h = model.encode(x, y).mean.repeat(self.num_draws, 1)
         return _Drawing(h, y.repeat(self.num_draws, 1), generators(self.seed, len(h)))
 
-    def _interpolations(self, model: PixelVAE, x: Tensor, y: Tensor) -> _Drawing:
+    def _interpolations(self, model: GenerativeModel, x: Tensor, y: Tensor) -> _Drawing:
         """From each of the first images to one of the next; the label switches half-way."""
-        start, end = model.encoder(x, y).mean[: 2 * NUM_PATHS].chunk(2)
+        start, end = model.encode(x, y).mean[: 2 * NUM_PATHS].chunk(2)
         left, right = y[: 2 * NUM_PATHS].chunk(2)
         path = spherical_path(start, end, self.num_steps)  # (S, 2, D)
         labels = switch_half_way(left, right, self.num_steps)  # (S, 2, L)
@@ -221,7 +218,7 @@ class TensorBoardObserver(Observer):
                 groups=[Group("class", columns)] if given else (),
             )
         }
-        if isinstance(model, PixelVAE):
+        if model.has_latents:
             figures["reconstructions"] = reconstructions(
                 self.x,
                 drawn[1].unflatten(0, (self.num_draws, -1)),

@@ -21,7 +21,6 @@ from pixelvae.evaluation.bounds import Bounds, evaluate_bound
 from pixelvae.evaluation.information import Health, latent_health
 from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.training.objective import Objective
 from pixelvae.training.options import TrainingOptions
 from pixelvae.training.trainer import StepRecord, Trainer, TrainingDivergedError
@@ -200,7 +199,7 @@ class _Loop:
             self.save(self.out / "best")
         elif not held and trainer.best_elbo == -math.inf:
             self.save(self.out / "best")  # so that there is always one, even before the rate is reached
-        if isinstance(model, PixelVAE) and trainer.world.is_main:
+        if model.has_latents and trainer.world.is_main:
             health = latent_health(
                 model, self.data.validation, seed=trainer.seed, device=trainer.world.device, max_images=HEALTH_IMAGES
             )

@@ -116,7 +116,7 @@ class Trainer:
 
     def noise(self, batch_size: int) -> Tensor:
         """This rank's rows of the noise of the joint batch, which depends on seed and step only."""
-        generator = torch.Generator(self.world.device).manual_seed((self.seed << 32) + self.step)
+        generator = torch.Generator().manual_seed((self.seed << 32) + self.step)
         joint = self.model.draw_noise(batch_size * self.world.size, generator)
         return joint.chunk(self.world.size)[self.world.rank]
 

@@ -77,7 +77,7 @@ def test_traversals_change_one_dimension_around_the_image_s_own_mean(seen):
     best, out = seen
     found, model = tensors(out), load(best)
     h, dims, first = found["traversals_h"], found["dims"], found["rows"][:1]
-    own = model.encoder(found["x"][first].long(), found["y"][first]).mean[0]
+    own = model.encode(found["x"][first].long(), found["y"][first]).mean[0]
     torch.testing.assert_close(h[:, 5], own.expand(10, -1))
     for row, dim in zip(h, dims, strict=True):
         others = torch.arange(12) != dim

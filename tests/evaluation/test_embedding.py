@@ -5,7 +5,7 @@ import torch
 
 from pixelvae.data import BatchKey
 from pixelvae.evaluation import embedding as geometry
-from pixelvae.evaluation.embedding import agreement, nearest_neighbours, pca, posteriors, tsne, varied
+from pixelvae.evaluation.embedding import nearest_neighbours, one_per_class, pca, posteriors, same_class_share, tsne
 from small_runs import CONFIG, small_data, small_model
 
 CPU = torch.device("cpu")
@@ -36,10 +36,10 @@ def test_there_must_be_so_many_neighbours(k):
         nearest_neighbours(torch.zeros(4, 2), k)
 
 
-def test_agreement_is_one_within_clusters():
+def test_all_neighbours_are_of_the_same_class_within_clusters():
     y = torch.arange(60) % 3
     points = torch.randn(60, 2) + 100.0 * y[:, None]
-    assert agreement(nearest_neighbours(points, 5), y) == 1.0
+    assert same_class_share(nearest_neighbours(points, 5), y) == 1.0
 
 
 def test_principal_components_keep_the_variance_that_they_name():
@@ -66,7 +66,7 @@ def test_tsne_keeps_neighbours_and_depends_on_its_seed_alone():
     y = torch.arange(60) % 3
     means = torch.randn(60, 5) + 20.0 * y[:, None]
     points = tsne(means, seed=1)
-    assert agreement(nearest_neighbours(points, 5), y) == 1.0
+    assert same_class_share(nearest_neighbours(points, 5), y) == 1.0
     assert points.equal(tsne(means, seed=1))
 
 
@@ -113,5 +113,5 @@ def test_tsne_refuses_more_points_than_it_bears():
         tsne(torch.zeros(3001, 2), seed=0)
 
 
-def test_varied_images_without_labels_are_the_first():
-    assert varied(torch.zeros(9, 0), n=3).tolist() == [0, 1, 2]
+def test_without_labels_the_first_images_are_taken():
+    assert one_per_class(torch.zeros(9, 0), n=3).tolist() == [0, 1, 2]

@@ -11,11 +11,11 @@ from pixelvae.evaluation import information as latents
 from pixelvae.evaluation.information import (
     active_units,
     aggregate_log_prob,
+    encode_split,
     latent_health,
     latent_information,
     mutual_information,
     posterior_means,
-    posteriors,
 )
 from pixelvae.latents.distributions import DiagonalNormal, Distribution
 from small_runs import small_data, small_model
@@ -63,7 +63,7 @@ def test_posterior_means_come_in_order(held_out):
 
 @pytest.mark.parametrize("max_images", [1, 7, 10, 299, 300, 1000, None])
 def test_as_many_posteriors_as_asked_for(held_out, max_images):
-    batches = posteriors(small_model().eval(), held_out, device=CPU, batch_size=7, max_images=max_images)
+    batches = encode_split(small_model().eval(), held_out, device=CPU, batch_size=7, max_images=max_images)
     assert sum(len(q.mean) for q in batches) == min(max_images or 300, 300)
 
 

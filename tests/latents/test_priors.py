@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy import stats
 
-from families import PRIORS, by_name, hierarchical_prior
+from families import PRIORS, by_name, hierarchical_prior, vamp_prior
 from pixelvae import ConvEncoder, DataSpec, HierarchicalPrior, VampPrior
-from pixelvae.latents.distributions import DiagonalNormal, Distribution
+from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
 from pixelvae.latents.hierarchical import Levels
 from pixelvae.latents.priors import FlowPrior, StandardNormal
 from pixelvae.models.pixelvae import PixelVAE
@@ -65,7 +65,7 @@ def test_density_integrates_to_one(make, dim):
 def test_samples_have_the_density(make, dim):
     """Kolmogorov-Smirnov of every dimension; the mean of log p over samples is its integral."""
     prior = make(dim)
-    noise = torch.randn(5000, prior.noise_dim, generator=torch.Generator().manual_seed(1))
+    noise = standard_normal_noise(5000, prior.noise_dim, torch.Generator().manual_seed(1))
     h, log_p = prior.sample(noise).detach(), on_grid(prior.log_prob, dim)
     assert h.shape == (5000, dim)
     for d in range(dim):
@@ -77,17 +77,29 @@ def test_samples_have_the_density(make, dim):
 
 
 @every_prior
+@torch.no_grad()
 def test_a_sample_depends_on_its_own_noise_alone(make):
-    """A batch equals its rows one at a time, and changing one row of the noise changes that sample only."""
-    prior = make(2)
+    """A batch is its rows one at a time, to rounding; new noise in one row leaves the others as they are."""
+    prior = make(6)
     noise = torch.randn(5, prior.noise_dim)
-    together = prior.sample(noise)
-    alone = torch.cat([prior.sample(row) for row in noise.split(1)])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
-    changed = noise.clone()
-    changed[2] = -changed[2]
-    differs = (prior.sample(changed) - together).abs().amax(1) > 1e-9
-    assert differs.tolist() == [False, False, True, False, False]
+    h = prior.sample(noise)
+    assert h.shape == (5, 6)
+    torch.testing.assert_close(h, torch.cat([prior.sample(row[None]) for row in noise]), rtol=0, atol=1e-12)
+    other = noise.clone()
+    other[2] = torch.randn(prior.noise_dim)
+    changed = (prior.sample(other) != h).any(1)
+    assert changed.tolist() == [False, False, True, False, False]
+    assert torch.equal(prior.sample(noise), h)
+
+
+def test_the_first_number_chooses_the_component_of_a_vamp_prior():
+    """Each of K with probability 1/K, also at the ends of the normal distribution; the others are its noise."""
+    prior = vamp_prior(2)
+    noise = torch.zeros(3002, 3)
+    noise[1:-1, 0] = torch.special.ndtri((torch.arange(3000) + 0.5) / 3000)
+    noise[[0, -1], 0] = torch.tensor([-torch.inf, torch.inf])
+    h, loc = prior.sample(noise).detach(), prior.components().loc.detach()
+    assert torch.equal(h, loc.repeat_interleave(torch.tensor([1001, 1000, 1001]), 0))
 
 
 @every_prior
@@ -146,8 +158,7 @@ def test_the_kl_of_the_vector_is_analytic_and_each_of_its_entries_a_group():
 def test_pseudo_inputs_that_are_the_data_make_the_aggregate_posterior():
     """The prior is then 1/K Σ q(h|x_k), by torch.distributions."""
     encoder = ConvEncoder(DataSpec((1, 4, 4), 2), 3, channels=(4,))
-    prior = VampPrior(3, num_pseudo_inputs=7)
-    prior.meet(encoder)
+    prior = VampPrior(3, encoder, num_pseudo_inputs=7)
     x, h = torch.randint(2, (7, 1, 4, 4)), torch.randn(5, 3)
     with torch.no_grad():
         prior.pseudo_inputs.copy_(40.0 * encoder.signal(x))  # tanh of it is the signal
@@ -207,13 +218,13 @@ def test_a_vamp_prior_wants_an_encoder_without_labels():
     """Pseudo-inputs have none."""
     encoder = ConvEncoder(DataSpec((1, 4, 4), 2, (3,)), 3, channels=(4,), sees_label=True)
     with pytest.raises(ValueError, match="sees_label: false"):
-        VampPrior(3).meet(encoder)
+        VampPrior(3, encoder)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (partial(VampPrior, 3, num_pseudo_inputs=0), "num_pseudo_inputs=0"),
+        (partial(VampPrior, 3, None, num_pseudo_inputs=0), "num_pseudo_inputs=0"),
         (partial(HierarchicalPrior, 7, map_shape=(2, 2, 2)), "8 latents, more than latent_dim=7"),
         (partial(HierarchicalPrior, 7, map_shape=(2, 0, 2)), "wanted at least 1"),
     ],
