@@ -6,7 +6,6 @@ import json
 import shlex
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -166,7 +165,7 @@ def precision(repeats: int, device: torch.device) -> dict[str, Any]:
         trainer = Trainer(model, options, Objective(), world, seed=0)
         keys = iter(Batches(len(data.train), 32, seed=0))
         for _ in tqdm(range(PRECISION_STEPS), desc=kind, leave=False):
-            trainer.update(*data.train[next(keys)], since=time.perf_counter())
+            trainer.update(*data.train[next(keys)])
         result[f"{kind}_test_elbo_nats"] = evaluate_bound(trainer.averaged_model, data.test, seed=0, world=world).elbo
     result["difference_nats"] = result["bf16-mixed_test_elbo_nats"] - result["float32_test_elbo_nats"]
     return result

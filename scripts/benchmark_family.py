@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -68,7 +67,7 @@ def training_step(name: str, device: torch.device) -> Callable[[], object]:
     trainer = Trainer(lineage_model(name, device), options, Objective(), World(device), seed=0)
     x = torch.randint(0, 2, (TRAINING_BATCH, *BINARY.shape), generator=torch.Generator().manual_seed(0))
     y = torch.zeros(TRAINING_BATCH, 0, dtype=torch.long)
-    return lambda: trainer.update(x, y, since=time.perf_counter())
+    return lambda: trainer.update(x, y)
 
 
 def sampling_rows(
