@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,22 +12,31 @@ from typing import Any
 import jsonargparse
 import torch
 import yaml
-from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from pixelvae import Categorical, Digits, MNIST5k, VectorContext, WaveNet
+from pixelvae import (
+    Categorical,
+    ConvEncoder,
+    Digits,
+    DiscretizedLogisticMixture,
+    MNIST5k,
+    StandardNormal,
+    VectorContext,
+    WaveNet,
+)
 from pixelvae.data import Batches, DataSpec
 from pixelvae.decoders.base import StepperKind
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
 from pixelvae.distributed import Precision, World, has_fast_bfloat16
 from pixelvae.evaluation.bounds import evaluate_bound
-from pixelvae.evaluation.timing import interleaved, sampling_row, seconds
-from pixelvae.models.assembly import build
-from pixelvae.models.base import GenerativeModel
+from pixelvae.evaluation.timing import interleaved, sampling_row, seconds, use_rows
+from pixelvae.models.assembly import assemble, build
+from pixelvae.models.base import GenerativeModel, LikelihoodFactory
 from pixelvae.models.pixelvae import AutoregressiveModel
-from pixelvae.reporting.figures import COLOURS, save_figure
+from pixelvae.reporting.figures import save_figure
 from pixelvae.reporting.provenance import command_line, environment
+from pixelvae.reporting.speed import speed_figure
 from pixelvae.storage import write_json
 from pixelvae.training.objective import Objective
 from pixelvae.training.options import TrainingOptions
@@ -36,7 +44,7 @@ from pixelvae.training.trainer import Trainer
 
 # The network of every figure here: one gated 7x7 layer, then eight gated layers of 3x3, 32 channels.
 decoder = partial(GatedPixelCNN, num_layers=9, channels=32, kernel_size=3, first_kernel_size=7, head_channels=64)
-BINARY = DataSpec((1, 28, 28), levels=2)
+BINARY, GREY = DataSpec((1, 28, 28), levels=2), DataSpec((1, 28, 28), levels=256)
 CONTEXT_DIM = 32
 PRECISION_STEPS = 400
 LINEAGE = ("gated_pixelcnn", "pixelcnn", "row_lstm", "diagonal_bilstm")  # configs/mnist/NAME.yaml: equal parameters
@@ -71,7 +79,7 @@ def main(
     files = {name: out / f"{name}.json" for name in ("training", "sampling")}
     if all(path.is_file() for path in files.values()):
         save_figure(
-            draw(**{name: json.loads(path.read_text()) for name, path in files.items()}),
+            speed_figure(**{name: json.loads(path.read_text()) for name, path in files.items()}),
             out / "benchmark.png",
         )
         print(f"Written to {out}")
@@ -172,24 +180,30 @@ def precision(repeats: int, device: torch.device) -> dict[str, Any]:
         trainer = Trainer(model, options, Objective(), world, seed=0)
         keys = iter(Batches(len(data.train), 32, seed=0))
         for _ in tqdm(range(PRECISION_STEPS), desc=kind, leave=False):
-            trainer.update(*data.train[next(keys)], since=time.perf_counter())
+            trainer.update(*data.train[next(keys)])
         result[f"{kind}_test_elbo_nats"] = evaluate_bound(trainer.averaged_model, data.test, seed=0, world=world).elbo
     result["difference_nats"] = result["bf16-mixed_test_elbo_nats"] - result["float32_test_elbo_nats"]
     return result
 
 
 def sampling(repeats: int, device: torch.device) -> dict[str, Any]:
-    """Speed of each cached stepper, draws included, against one full forward pass per pixel."""
-    cases: dict[str, tuple[DataSpec, tuple[int, ...]]] = {
-        "28x28, 2 levels": (BINARY, (1, 16, 64, 256)),
-        "28x28, 256 levels": (DataSpec((1, 28, 28), levels=256), (1, 64)),
-        "32x32 RGB, 256 levels": (DataSpec((3, 32, 32), levels=256), (1, 16)),
+    """Speed of each executor, draws included, against one full forward pass per pixel; other uses of the walk."""
+    cases: dict[str, tuple[DataSpec, int, tuple[int, ...]]] = {
+        "28x28, 2 levels, 32 latents": (BINARY, CONTEXT_DIM, (1, 16, 64, 256)),
+        "28x28, 2 levels": (BINARY, 0, (1, 16, 64, 256)),
+        "28x28, 256 levels": (GREY, 0, (1, 64)),
+        "32x32 RGB, 256 levels": (DataSpec((3, 32, 32), levels=256), 0, (1, 16)),
     }
     rows = []
-    for case, (spec, batch_sizes) in cases.items():
-        model = benchmark_model(spec, device)
+    for case, (spec, latent_dim, batch_sizes) in cases.items():
+        model = benchmark_model(spec, latent_dim, device)
         rows += sampling_rows(case, model, batch_sizes, ("eager", "compiled"), repeats, device)
-    return {"rows": rows}
+    models = {
+        "softmax of 2": benchmark_model(BINARY, 0, device),
+        "softmax of 256": benchmark_model(GREY, 0, device),
+        "mixture of 256": benchmark_model(GREY, 0, device, DiscretizedLogisticMixture),
+    }
+    return {"rows": rows, "uses_batch": 64, "uses_seconds": use_rows(models, 64, repeats, device)}
 
 
 def sampling_rows(
@@ -204,25 +218,37 @@ def sampling_rows(
     kinds = kinds if device.type == "cpu" else ("eager",)
     rows = []
     for batch_size in batch_sizes:
-        rows.append({"case": case, "batch": batch_size} | sampling_row(model, batch_size, kinds, repeats, device))
+        flops = model.decoder.forward_flops if isinstance(model.decoder, GatedPixelCNN) else None
+        row = sampling_row(model, batch_size, kinds, repeats, device, forward_flops=flops)
+        rows.append({"case": case, "batch": batch_size} | row)
         print(json.dumps(rows[-1]))
     return rows
 
 
-def benchmark_model(spec: DataSpec, device: torch.device) -> AutoregressiveModel:
-    """The benchmark network without a context; RGB takes 33 channels, a multiple of 3."""
+def benchmark_model(
+    spec: DataSpec, latent_dim: int, device: torch.device, likelihood: LikelihoodFactory = Categorical
+) -> GenerativeModel:
+    """The benchmark network, with latents in every gate or without; RGB takes 33 channels, a multiple of 3."""
     torch.manual_seed(0)
     widths = {"channels": 33, "head_channels": 66} if spec.channels == 3 else {}
-    model = AutoregressiveModel(spec, likelihood=Categorical, decoder=partial(decoder, **widths), context=VectorContext)
-    return model.to(device).eval().requires_grad_(False)
+    model = assemble(
+        spec,
+        likelihood=likelihood,
+        decoder=partial(decoder, **widths),
+        encoder=partial(ConvEncoder, channels=(4,)) if latent_dim else None,
+        prior=StandardNormal if latent_dim else None,
+        context=VectorContext,
+        latent_dim=latent_dim,
+        class_conditional=False,
+    )
+    return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def family(repeats: int, device: torch.device) -> dict[str, Any]:
     """Rows of sampling, and seconds of a training step in units of GatedPixelCNN's."""
     rows = []
     for name in LINEAGE:
-        kinds: tuple[StepperKind, ...] = ("eager", "compiled") if name == "gated_pixelcnn" else ("eager",)
-        rows += sampling_rows(name, lineage_model(name, device), (1, 64), kinds, repeats, device)
+        rows += sampling_rows(name, lineage_model(name, device), (1, 64), ("eager", "compiled"), repeats, device)
     rows += sampling_rows("wavenet", wavenet_model(device), (1, 64), ("eager", "compiled"), repeats, device)
     steps = interleaved({name: lineage_step(name, device) for name in LINEAGE}, repeats, device)
     return {
@@ -251,35 +277,7 @@ def lineage_step(name: str, device: torch.device) -> Callable[[], object]:
     trainer = Trainer(lineage_model(name, device), options, Objective(), World(device), seed=0)
     x = torch.randint(0, 2, (LINEAGE_BATCH, *BINARY.shape), generator=torch.Generator().manual_seed(0))
     y = torch.zeros(LINEAGE_BATCH, 0, dtype=torch.long)
-    return lambda: trainer.update(x, y, since=time.perf_counter())
-
-
-def draw(training: dict[str, Any], sampling: dict[str, Any]) -> Figure:
-    """Images/s of sampling against batch size, and the share of peak of a training step."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    rows = [row for row in sampling["rows"] if row["case"] == "28x28, 2 levels"]
-    batches = [row["batch"] for row in rows]
-    names = {"naive": "one forward pass per pixel", "eager": "cached, eager", "compiled": "cached, compiled"}
-    for colour, (kind, label) in zip(COLOURS, names.items(), strict=False):
-        if f"{kind}_seconds" in rows[0]:
-            rate = [row["batch"] / row[f"{kind}_seconds"] for row in rows]
-            left.loglog(batches, rate, "o-", color=colour, label=label)
-    left.set(xlabel="batch size", ylabel="images per second", title="Sampling 28x28 binary images")
-    left.set_xticks(batches, [str(batch) for batch in batches])
-    left.minorticks_off()
-    left.grid(alpha=0.3)
-    left.legend()
-    steps = training["steps"]
-    shares = [100 * row["share_of_peak"] for row in steps.values()]
-    bars = right.barh(list(steps), shares, color=COLOURS[0])
-    labels = [
-        f"{s:.0f} %, {row['images_per_second']:.0f} images/s" for s, row in zip(shares, steps.values(), strict=True)
-    ]
-    right.bar_label(bars, labels, padding=4)
-    right.set(xlim=(0, 100), xlabel="% of this machine's matrix-product peak", title="One training step, batch 64")
-    right.invert_yaxis()
-    return figure
+    return lambda: trainer.update(x, y)
 
 
 if __name__ == "__main__":

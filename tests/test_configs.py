@@ -61,7 +61,7 @@ def test_a_configuration_trains_one_step(path):
     x = torch.randint(0, spec.levels, (2, *spec.shape))
     y = torch.zeros(2, len(spec.num_classes), dtype=torch.long)
     before = [parameter.clone() for parameter in model.parameters()]
-    trainer.update(x, y, since=0.0)
+    trainer.update(x, y)
     moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
     assert all(moved)
 

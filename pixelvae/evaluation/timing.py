@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,22 +37,41 @@ def interleaved(works: Mapping[str, Callable[[], object]], repeats: int, device:
 
 
 def sampling_row(
-    model: GenerativeModel, batch_size: int, kinds: Sequence[StepperKind], repeats: int, device: torch.device
+    model: GenerativeModel,
+    batch_size: int,
+    kinds: Sequence[StepperKind],
+    repeats: int,
+    device: torch.device,
+    *,
+    forward_flops: int | None = None,
 ) -> dict[str, Any]:
-    """One batch size: seconds of a forward pass, of each stepper's whole walk, and their ratios."""
+    """One batch size: seconds of a forward pass, of each stepper's whole walk, and their ratios.
+
+    Args:
+        model: With latents, every example has its own.
+        batch_size: B.
+        kinds: Kinds of stepper.
+        repeats: Interleaved repeats, of which the median counts.
+        device: Where to measure.
+        forward_flops: Floating-point operations of a forward pass of one example, for the share of the arithmetic
+            floor: every product once, at the float32 rate of a large matrix product in the same run.
+    """
     spec = model.spec
     visits = spec.num_dims if model.decoder.channel_masked else spec.num_dims // spec.channels
     x = torch.zeros(batch_size, *spec.shape, dtype=torch.long, device=device)
+    h = torch.randn(batch_size, model.latent_dim, device=device) if model.has_latents else None
+    a, b = torch.randn(2, 1024, 1024, device=device)
 
     def walk(stepper: StepperKind) -> Callable[[], Tensor]:
-        return lambda: decode(model, None, None, generators(0, batch_size), stepper=stepper)
+        return lambda: decode(model, h, None, generators(0, batch_size), stepper=stepper)
 
     def forward() -> Tensor:
         with torch.inference_mode():
-            return model.decoder(x)
+            return model.decoder(x, model.context(h, None))
 
-    times = interleaved({"forward": forward} | {kind: walk(kind) for kind in kinds}, repeats, device)
-    naive = times["forward"] * visits
+    works = {"forward": forward, "peak": lambda: a @ b} | {kind: walk(kind) for kind in kinds}
+    times = interleaved(works, repeats, device)
+    naive, floor = times["forward"] * visits, (forward_flops or 0) * batch_size * times["peak"] / (2 * 1024**3)
     return {
         "forward_seconds": times["forward"],
         "naive_seconds": naive,
@@ -59,4 +79,20 @@ def sampling_row(
         **{f"{kind}_speedup": naive / times[kind] for kind in kinds},
         **{f"{kind}_forward_passes": times[kind] / times["forward"] for kind in kinds},
         **{f"{kind}_sites_per_second": batch_size * visits / times[kind] for kind in kinds},
+        **({f"{kind}_share_of_floor": floor / times[kind] for kind in kinds} if forward_flops else {}),
     }
+
+
+def use_rows(
+    models: Mapping[str, GenerativeModel], batch_size: int, repeats: int, device: torch.device
+) -> dict[str, float]:
+    """Seconds of sampling, completion of the lower half, and scoring, of each model."""
+    works: dict[str, Callable[[], object]] = {}
+    for name, model in models.items():
+        x = torch.zeros(batch_size, *model.spec.shape, dtype=torch.long, device=device)
+        known = torch.zeros_like(x, dtype=torch.bool)
+        known[:, :, : x.shape[2] // 2] = True
+        works[f"{name}: sample"] = partial(model.sample, batch_size, seed=0)
+        works[f"{name}: complete"] = partial(model.complete, x, known, seed=0)
+        works[f"{name}: score"] = partial(model.score, x)
+    return interleaved(works, repeats, device)

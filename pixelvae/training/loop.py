@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -28,12 +29,15 @@ from pixelvae.training.trainer import StepRecord, Trainer, TrainingDivergedError
 HEALTH_IMAGES = 1000
 """Maximum number of validation images for the health of the latents: their mutual information is at most 6.9 nats."""
 
+READ_EVERY = 10
+"""Steps between two reads of the measurements on an accelerator, because each read waits for the device."""
+
 
 class Observer:
     """Callbacks of a training run; every method is optional."""
 
     def on_step(self, record: StepRecord) -> None:
-        """Called after every update."""
+        """Called for every update, in order; on an accelerator, for ``READ_EVERY`` of them at a time."""
 
     def on_health(self, step: int, health: Health) -> None:
         """Called after the validation of a model with latents, just before ``on_validation``."""
@@ -54,6 +58,11 @@ class Fitted(NamedTuple):
     model: GenerativeModel
     progress: Progress
     interrupted: bool
+
+
+def read_interval(device: torch.device) -> int:
+    """Steps between two reads of the measurements."""
+    return 1 if device.type == "cpu" else READ_EVERY
 
 
 @contextmanager
@@ -123,6 +132,7 @@ class _Loop:
 
     def __init__(self, trainer: Trainer, data: DataSet, out: Path, config: dict[str, Any], observer: Observer) -> None:
         self.trainer, self.data, self.out, self.config, self.observer = trainer, data, out, config, observer
+        self.read_every = read_interval(trainer.world.device)
         self.log: Callable[[str], object] = lambda _: None
 
     def loader(self) -> DataLoader:
@@ -149,27 +159,35 @@ class _Loop:
                 self.log = bar.write
                 self.log(self.announcement())
             with deferred_signals() as signals:
-                batches, stop, since = iter(self.loader()), False, time.perf_counter()
+                batches, stop = iter(self.loader()), False
                 while trainer.step < last and not stop:
-                    record = self.update(*next(batches), since=since)
-                    self.observer.on_step(record)
+                    records = self.updates(batches)
+                    for record in records:
+                        self.observer.on_step(record)
                     stop = world.any(bool(signals))
-                    bar.update()
-                    bar.set_postfix_str(_postfix(record), refresh=False)
+                    bar.update(len(records))
+                    bar.set_postfix_str(_postfix(records[-1]), refresh=False)
                     self.validate_and_save(final=stop or trainer.step == last)
-                    since = time.perf_counter()
 
-    def update(self, x: Tensor, y: Tensor, *, since: float) -> StepRecord:
-        """One update; on divergence, raise an error that suggests remedies."""
+    def updates(self, batches: Iterator[tuple[Tensor, Tensor]]) -> list[StepRecord]:
+        """Updates up to the next read; on divergence, raise an error that suggests remedies."""
+        since, measured = time.perf_counter(), [self.trainer.update(*next(batches))]
+        while len(measured) < self.read_every and not self.is_due():
+            measured.append(self.trainer.update(*next(batches)))
         try:
-            return self.trainer.update(x, y, since=since)
+            return self.trainer.read(measured, since=since)
         except TrainingDivergedError as error:
             last = self.out / "last"
             where = f"the last good checkpoint is {last}" if last.is_dir() else "there is no checkpoint yet"
             raise TrainingDivergedError(
-                f"step {self.trainer.step}: {error}; {where}. Try a lower train.learning_rate, a smaller "
-                "train.clip_norm, more train.lr_warmup_steps, or train.precision: float32"
+                f"{error}; {where}. Try a lower train.learning_rate, a smaller train.clip_norm, more "
+                "train.lr_warmup_steps, or train.precision: float32"
             ) from error
+
+    def is_due(self) -> bool:
+        """Whether to validate or save after this step."""
+        step, training = self.trainer.step, self.trainer.training
+        return step == training.steps or step % training.validate_every == 0 or step % training.checkpoint_every == 0
 
     def validate_and_save(self, *, final: bool) -> None:
         """Validate and save at the steps that the options name, and at the end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 
@@ -30,6 +31,7 @@ class Multiplier:
 
     Args:
         rate: R in nats per example.
+        device: Where β is; it depends on the KL of every step, so reading it would make the step wait for the device.
     """
 
     INITIAL_BETA = 0.1  # below 1, so that training uses the latents before the decoder has learnt to ignore them
@@ -42,32 +44,35 @@ class Multiplier:
     MAX_BETA = 1e4  # of |β|
     DAMPING = 3.0  # c
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, device: torch.device | str = "cpu") -> None:
         self.rate = rate
-        self.u, self.kl = math.asinh(self.INITIAL_BETA / self.LINEAR_BELOW), rate
+        self.u = torch.tensor(math.asinh(self.INITIAL_BETA / self.LINEAR_BELOW), device=device)
+        self.kl = torch.tensor(float(rate), device=device)
 
     @property
-    def beta(self) -> float:
-        """The weight of the KL; below 0 it rewards information that the decoder does not use."""
-        return self.LINEAR_BELOW * math.sinh(self.u)
+    def beta(self) -> Tensor:
+        """The weight of the KL, on the device; below 0 it rewards information that the decoder does not use."""
+        return self.LINEAR_BELOW * self.u.sinh()
 
     @classmethod
-    def augmented(cls, beta: float, excess: Tensor) -> Tensor:
+    def augmented(cls, beta: Tensor | float, excess: Tensor) -> Tensor:
         """The weight of the KL in a step whose KL exceeds R by this fraction of R (negative: falls short)."""
-        return beta + cls.DAMPING * max(1, abs(beta)) * excess * (1 + excess).clamp(0, 1)
+        beta = torch.as_tensor(beta)
+        return beta + cls.DAMPING * beta.abs().clamp(min=1) * excess * (1 + excess).clamp(0, 1)
 
-    def update(self, kl: float) -> None:
-        """Follow the mean KL of one step's joint batch, in nats per example."""
-        self.kl = self.KL_DECAY * self.kl + (1 - self.KL_DECAY) * min(kl, 2 * self.rate)
-        bound = math.asinh(self.MAX_BETA / self.LINEAR_BELOW)
+    def update(self, kl: Tensor) -> None:
+        """Follow the mean KL of one step's joint batch, in nats per example. Does not wait for the device."""
+        self.kl = self.KL_DECAY * self.kl + (1 - self.KL_DECAY) * kl.detach().clamp(max=2 * self.rate)
         excess = self.kl / self.rate - 1
-        most = self.MAX_CHANGE if excess < self.FAR_ABOVE else self.MAX_CHANGE_FAR_ABOVE
-        self.u = min(max(self.u + min(max(self.GAIN * excess, -self.MAX_CHANGE), most), -bound), bound)
+        most = torch.where(excess < self.FAR_ABOVE, self.MAX_CHANGE, self.MAX_CHANGE_FAR_ABOVE)
+        change = torch.minimum((self.GAIN * excess).clamp(min=-self.MAX_CHANGE), most)
+        bound = math.asinh(self.MAX_BETA / self.LINEAR_BELOW)
+        self.u = (self.u + change).clamp(-bound, bound)
 
     def state_dict(self) -> dict[str, float]:
         """Everything that the next step depends on."""
-        return {"u": self.u, "kl": self.kl}
+        return {"u": self.u.item(), "kl": self.kl.item()}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Continue exactly from ``state_dict``."""
-        self.u, self.kl = state["u"], state["kl"]
+        self.u, self.kl = self.u.new_tensor(state["u"]), self.kl.new_tensor(state["kl"])

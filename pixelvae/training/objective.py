@@ -100,7 +100,7 @@ class Objective:
         """Whether a mean KL, in nats per example, is within a tenth of the rate; always true without a rate."""
         return self.rate is None or abs(kl / self.rate - 1) <= RATE_TOLERANCE
 
-    def loss(self, bound: Bound, beta: float, mean_over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
+    def loss(self, bound: Bound, beta: Tensor | float, mean_over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
         """The scalar to minimise on this rank, in nats per example. DDP averages its gradients over the ranks."""
         if self.rate is not None:
             return self._constrained(bound, beta, mean_over_ranks)
@@ -110,7 +110,7 @@ class Objective:
             kl = torch.where(alive, kl, torch.full_like(kl, self.free_bits))
         return beta * kl.sum() - bound.log_px.mean()
 
-    def _constrained(self, bound: Bound, beta: float, mean_over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
+    def _constrained(self, bound: Bound, beta: Tensor | float, mean_over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
         assert self.rate is not None
         kl = bound.kl.mean()
         at_most = kl.detach()  # an upper bound of the information; the only one of a posterior that is not normal

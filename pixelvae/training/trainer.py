@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -33,6 +33,22 @@ def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     return update
 
 
+class Measurement(NamedTuple):
+    """What an update measured, still on the device: see :meth:`Trainer.read`.
+
+    Attributes:
+        step: Number of updates, this one included.
+        learning_rate: Of this update.
+        num_examples: Size of the joint batch.
+        values: (4 + G,): loss, log_px and KL groups, means over the joint batch; then gradient norm and β.
+    """
+
+    step: int
+    learning_rate: float
+    num_examples: int
+    values: Tensor
+
+
 class StepRecord(NamedTuple):
     """The measurements of one update. Bounds are means over the joint batch, in nats per example."""
 
@@ -59,7 +75,7 @@ class Trainer:
         if objective.rate is not None and not model.latent_dim:
             raise ValueError(f"objective.rate={objective.rate}, but the model has no latents; set objective.rate: null")
         self.training, self.objective, self.world, self.seed = training, objective, world, seed
-        self.multiplier = None if objective.rate is None else Multiplier(objective.rate)
+        self.multiplier = None if objective.rate is None else Multiplier(objective.rate, world.device)
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
         self.model = model.to(world.device).to(memory_format=memory_format)
         if world.device.type == "cpu" and resolve_precision(training.precision, world.device) == "bf16-mixed":
@@ -84,7 +100,7 @@ class Trainer:
         return Progress(self.step, self.images_seen, self.train_seconds, self.seed)
 
     @property
-    def beta(self) -> float:
+    def beta(self) -> Tensor | float:
         """The weight of the KL in the next step: from the schedule, or the multiplier of the rate."""
         return self.objective.beta_at(self.step) if self.multiplier is None else self.multiplier.beta
 
@@ -120,8 +136,8 @@ class Trainer:
         joint = self.model.draw_noise(batch_size * self.world.size, generator)
         return joint.chunk(self.world.size)[self.world.rank]
 
-    def update(self, x: Tensor, y: Tensor, *, since: float) -> StepRecord:
-        """One step on this rank's (x, y), whose loading began at ``since`` (time.perf_counter seconds)."""
+    def update(self, x: Tensor, y: Tensor) -> Measurement:
+        """One step on this rank's (x, y). Does not wait for the device; skips the update if it is not finite."""
         training = self.training
         x, y = x.to(self.world.device, non_blocking=True), y.to(self.world.device, non_blocking=True)
         learning_rate = training.learning_rate_at(self.step)
@@ -135,17 +151,34 @@ class Trainer:
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm or math.inf)
         terms = torch.cat([loss[None], bound.log_px.mean()[None], bound.kl_groups.mean(0)]).detach()
-        total, log_px, *kl_groups = self.world.mean(terms).tolist()
-        if not math.isfinite(total) or not math.isfinite(float(grad_norm)):
-            raise TrainingDivergedError(f"the loss is {total} nats, the gradient norm {float(grad_norm)}")
-        self.optimizer.step()
+        terms = self.world.mean(terms)
+        self.optimizer.found_inf = (~(terms[0] + grad_norm).isfinite()).float()  # type: ignore[attr-defined]
+        self.optimizer.step()  # a fused optimizer leaves the weights as they are where found_inf is 1
         self.average.update_parameters(self.model)
         if self.multiplier is not None:
-            self.multiplier.update(sum(kl_groups))
+            self.multiplier.update(terms[2:].sum())
+        self.step, self.images_seen = self.step + 1, self.images_seen + len(x) * self.world.size
+        values = torch.cat([terms, grad_norm[None].to(terms), beta * terms.new_ones(1)])
+        return Measurement(self.step, learning_rate, len(x) * self.world.size, values)
+
+    def read(self, measurements: Sequence[Measurement], *, since: float) -> list[StepRecord]:
+        """Wait for the device and read the measurements of updates since ``since``, in seconds of time.perf_counter.
+
+        Raises:
+            TrainingDivergedError: If a loss or gradient is not finite.
+        """
+        rows = torch.stack([measurement.values for measurement in measurements]).tolist()
         seconds = time.perf_counter() - since
-        joint = len(x) * self.world.size
-        self.step, self.images_seen = self.step + 1, self.images_seen + joint
         self.train_seconds += seconds
-        return StepRecord(
-            self.step, total, log_px, torch.tensor(kl_groups), beta, learning_rate, float(grad_norm), joint / seconds
-        )
+        rate = sum(measurement.num_examples for measurement in measurements) / seconds
+        records = []
+        for (step, learning_rate, *_), (loss, log_px, *kl_groups, grad_norm, beta) in zip(
+            measurements, rows, strict=True
+        ):
+            if not math.isfinite(loss + grad_norm):
+                raise TrainingDivergedError(
+                    f"after step {step - 1}: the loss is {loss} nats, the gradient norm {grad_norm}"
+                )
+            kl = torch.tensor(kl_groups)
+            records.append(StepRecord(step, loss, log_px, kl, beta, learning_rate, grad_norm, rate))
+        return records

@@ -214,6 +214,6 @@ def test_equal_nats_after_equal_steps():
             layer.fused = fused
         keys = iter(Batches(len(data.train), 32, seed=0))
         for _ in range(options.steps):
-            trainer.update(*data.train[next(keys)], since=0.0)
+            trainer.update(*data.train[next(keys)])
         elbo[fused] = evaluate_bound(trainer.averaged_model, data.test, seed=0, world=world).elbo
     assert abs(elbo[True] - elbo[False]) < 0.02

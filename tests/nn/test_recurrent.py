@@ -95,6 +95,7 @@ def test_cells_stay_in_float32_under_autocast(make):
     torch.testing.assert_close(mixed.float(), layer(x, 0.0), rtol=0, atol=0.05)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of the compiler itself, where a graph begins again
 @pytest.mark.parametrize(
     "make", [lambda: RowLSTMLayer(2, 3, 1), lambda: DiagonalBiLSTMLayer(2, 1)], ids=["row", "diagonal"]
 )

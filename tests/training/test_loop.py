@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from pixelvae.checkpoint import CheckpointError, load, load_progress, load_training
+from pixelvae.data import Batches
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import evaluate_bound
 from pixelvae.evaluation.information import latent_health
 from pixelvae.training.loop import Observer
 from pixelvae.training.objective import Objective
 from pixelvae.training.options import TrainingOptions
-from pixelvae.training.trainer import Trainer, TrainingDivergedError, moving_average
+from pixelvae.training.trainer import Trainer, TrainingDivergedError
 from small_runs import CONFIG, small_data, small_fit, small_model
 
 
@@ -150,8 +151,6 @@ def test_what_is_reported_is_the_true_bound_whatever_is_maximised(tmp_path):
     record = seen.seen[0]
     data, model = small_data(), small_model()
     trainer = Trainer(model, TrainingOptions(batch_size=8, compile="never"), Objective(), World(torch.device("cpu")), 0)
-    from pixelvae.data import Batches
-
     x, y = data.train[next(iter(Batches(len(data.train), 8, seed=0)))]
     bound = model(x, y, noise=trainer.noise(8))
     assert record.log_px == pytest.approx(bound.log_px.mean().item(), abs=1e-4)
@@ -253,6 +252,26 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
     assert all(p.isfinite().all() for p in load(tmp_path / "last").parameters())
 
 
+@pytest.mark.parametrize("objective", [Objective(free_bits=0.1), Objective(rate=3.0)])
+def test_how_often_measurements_are_read_changes_nothing_else(tmp_path, monkeypatch, objective):
+    """On an accelerator every tenth step waits for the device; then validations and checkpoints read what is left."""
+    every, third = Stop(after=None), Stop(after=None)
+    small_fit(tmp_path / "every", steps=10, objective=objective, observer=every)
+    reads, read = [], Trainer.read
+    monkeypatch.setattr(
+        Trainer, "read", lambda self, rows, since: reads.append(len(rows)) or read(self, rows, since=since)
+    )
+    monkeypatch.setattr("pixelvae.training.loop.read_interval", lambda device: 3)
+    small_fit(tmp_path / "third", steps=10, objective=objective, observer=third, validate_every=4, checkpoint_every=5)
+    assert reads == [3, 1, 1, 3, 2]  # up to steps 3, 4 (validation), 5 (checkpoint), 8 (validation), 10
+    for one, other in zip(every.seen, third.seen, strict=True):
+        plain, other_plain = (record._replace(images_per_second=0.0, kl_groups=None) for record in (one, other))
+        assert plain == other_plain
+        assert torch.equal(one.kl_groups, other.kl_groups)
+    a, b = (state(tmp_path / run)["model"] for run in ("every", "third"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
 def test_nothing_to_resume_is_an_error(tmp_path):
     with pytest.raises(CheckpointError, match="nothing to resume"):
         small_fit(tmp_path, steps=1, resume=True)
@@ -264,39 +283,11 @@ def test_a_resumed_run_keeps_its_seed(tmp_path):
         small_fit(tmp_path, steps=2, seed=1, resume=True)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_its_final_fraction():
-    training = TrainingOptions(steps=100, learning_rate=1.0, lr_warmup_steps=10, final_lr_fraction=0.1)
-    rates = [training.learning_rate_at(step) for step in range(101)]
-    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
-    assert rates[10] == max(rates)
-    assert rates[100] == pytest.approx(0.1)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-
-
-def test_the_average_of_the_weights_follows_its_formula():
-    average, decay = [torch.tensor([1.0])], 0.5
-    update = moving_average(decay)
-    expected = 1.0
-    for n, weight in enumerate([2.0, 4.0, 8.0, 16.0] * 5, start=1):
-        update(average, [torch.tensor([weight])], n)
-        d = min(decay, (1 + n) / (10 + n))
-        expected = d * expected + (1 - d) * weight
-    assert average[0].item() == pytest.approx(expected)
-
-
 def test_torch_compile_computes_the_same_step(tmp_path):
     eager = small_fit(tmp_path / "eager", steps=2)
     compiled = small_fit(tmp_path / "compiled", steps=2, compile="always")
     for a, b in zip(eager.model.parameters(), compiled.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("option", "value"), [("steps", 0), ("batch_size", 0), ("ema_decay", 1.0), ("learning_rate", 0)]
-)
-def test_an_option_out_of_range_is_named(option, value):
-    with pytest.raises(ValueError, match=f"train.{option}={value}"):
-        TrainingOptions(**{option: value})
 
 
 def test_the_configuration_is_kept_with_the_checkpoint(tmp_path):

@@ -1,0 +1,35 @@
+"""The multiplier finds the weight at which the KL is the rate."""
+
+import pytest
+import torch
+
+from pixelvae.training.multiplier import Multiplier
+
+
+@pytest.mark.parametrize("rate", [0.5, 20.0])
+def test_the_multiplier_settles_where_the_kl_is_the_rate(rate):
+    """The KL of a latent falls as its weight grows; here it is the rate at β = 1/2, −1/2 and 20."""
+    for wanted in (0.5, -0.5, 20.0):
+        multiplier = Multiplier(rate)
+        for _ in range(2000):
+            multiplier.update(rate * (1 + (wanted - multiplier.beta) / 5))
+        assert multiplier.beta.item() == pytest.approx(wanted, rel=1e-3)
+        assert multiplier.kl.item() == pytest.approx(rate, rel=1e-3)
+
+
+def test_the_multiplier_moves_against_the_excess_and_goes_on_from_its_state():
+    multiplier, again = Multiplier(3.0), Multiplier(3.0)
+    much, none = torch.tensor(60.0), torch.tensor(0.0)
+    before = multiplier.beta
+    multiplier.update(much)
+    assert before < multiplier.beta < before * 1.23  # however far off
+    again.load_state_dict(multiplier.state_dict())
+    for m in (multiplier, again):
+        m.update(none)
+    assert torch.equal(again.beta, multiplier.beta)
+    for _ in range(400):
+        multiplier.update(none)
+    assert multiplier.beta < 0 < again.beta
+    for _ in range(10_000):
+        multiplier.update(none)
+    assert multiplier.beta.item() == pytest.approx(-Multiplier.MAX_BETA)

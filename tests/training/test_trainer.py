@@ -1,0 +1,72 @@
+"""Laws of one step: it does not wait for the device, and what is not finite leaves the weights alone."""
+
+import math
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pixelvae.data import Batches
+from pixelvae.distributed import World
+from pixelvae.training.objective import Objective
+from pixelvae.training.options import TrainingOptions
+from pixelvae.training.trainer import Trainer, TrainingDivergedError, moving_average
+from small_runs import small_data, small_model
+
+
+class ReadsOfFloats(TorchDispatchMode):
+    """Counts what makes a host wait for its device: float(), bool(), item() of a floating-point tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        reads = function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        self.count += reads and args[0].is_floating_point()
+        return function(*args, **kwargs or {})
+
+
+def trainer_and_batch(objective):
+    data = small_data()
+    options = TrainingOptions(batch_size=8, compile="never", precision="float32")
+    trainer = Trainer(small_model(), options, objective, World(torch.device("cpu")), 0)
+    return trainer, data.train[next(iter(Batches(len(data.train), 8, seed=0)))]
+
+
+@pytest.mark.parametrize("objective", [Objective(warmup_steps=4), Objective(free_bits=0.1), Objective(rate=3.0)])
+def test_a_step_does_not_wait_for_the_device(objective):
+    """On an accelerator the host would stand still at each float; labels and counters are integers."""
+    trainer, batch = trainer_and_batch(objective)
+    trainer.update(*batch)  # the optimizer makes its state
+    with ReadsOfFloats() as reads:
+        measured = trainer.update(*batch)
+    assert reads.count == 0
+    with reads:
+        assert float(measured.values[0]) == trainer.read([measured], since=0.0)[0].loss
+    assert reads.count == 1  # the law can fail
+
+
+@pytest.mark.parametrize("rate", [None, 3.0])
+def test_an_update_that_is_not_finite_is_skipped_and_told_at_the_next_read(rate):
+    trainer, batch = trainer_and_batch(Objective(rate=rate))
+    good = [trainer.update(*batch)]
+    before = [p.clone() for p in trainer.model.parameters()]
+    bound = trainer.bound
+    trainer.bound = lambda *given, **noise: (b := bound(*given, **noise))._replace(log_px=b.log_px * math.nan)
+    bad = [trainer.update(*batch)]
+    assert all(torch.equal(p, q) for p, q in zip(trainer.model.parameters(), before, strict=True))
+    assert trainer.read(good, since=0.0)[0].step == 1
+    with pytest.raises(TrainingDivergedError, match="after step 1: the loss is nan nats"):
+        trainer.read(good + bad, since=0.0)
+
+
+def test_the_average_of_the_weights_follows_its_formula():
+    average, decay = [torch.tensor([1.0])], 0.5
+    update = moving_average(decay)
+    expected = 1.0
+    for n, weight in enumerate([2.0, 4.0, 8.0, 16.0] * 5, start=1):
+        update(average, [torch.tensor([weight])], n)
+        d = min(decay, (1 + n) / (10 + n))
+        expected = d * expected + (1 - d) * weight
+    assert average[0].item() == pytest.approx(expected)
