@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from pixelvae.sampling.plan import Plan, Product, Ref, Source, merged
 from pixelvae.sampling.stepper import Stepper
+
+MOST_PERIOD = 64  # rows whose views are kept
 
 
 class Operation(NamedTuple):
@@ -21,6 +23,21 @@ class Operation(NamedTuple):
     weight: Tensor | None
     bias: Tensor | None
     context: Tensor | None
+    with_context: Tensor | None  # the same with V below
+
+    def is_mapped(self, context: Tensor | None) -> bool:
+        """Whether a map of context enters, which is one more source."""
+        return self.context is not None and context is not None and context.ndim > 2
+
+
+class Views(NamedTuple):
+    """What an operation reads, each (B * columns, size), and what it writes, (B, columns, size)."""
+
+    inputs: list[Tensor]
+    add: Tensor | None
+    out: Tensor
+    cell: Tensor | None
+    cell_out: Tensor | None
 
 
 class EagerWeights:
@@ -36,7 +53,9 @@ class EagerWeights:
         sources = merged(self.plan, product.sources)
         weight = torch.cat([source.weight for source in sources]) if sources else None
         bias, context = (None if t is None else t.clone() for t in (product.bias, product.context))
-        return Operation(product, sources, weight, bias, context)
+        matrices = [matrix for matrix in (weight, context) if matrix is not None]
+        with_context = torch.cat(matrices) if context is not None else None
+        return Operation(product, sources, weight, bias, context, with_context)
 
 
 class EagerStepper(Stepper):
@@ -59,6 +78,8 @@ class EagerStepper(Stepper):
             for m in self.plan.maps
         ]
         self.views: dict[tuple[int, ...], Tensor] = {}
+        self.of_operations: dict[tuple[int, ...], Views] = {}
+        self.period = math.lcm(*(m.rows for m in self.plan.maps))  # rows after which all rings are as they were
         self.context = None if context is None else self._laid_out(context.detach())
         self.own_bias = {id(op): self._own_bias(op) for op in [*weights.row, *weights.sweep, *weights.site]}
         self.row = self.column = 0
@@ -134,44 +155,68 @@ class EagerStepper(Stepper):
         return self.views[key]
 
     def _compute(self, op: Operation, column: int, columns: int) -> None:
-        product, shape = op.product, (self.batch_size, columns)
-        sums = self._sums(op, column, columns)
-        results = dict(zip(("out", "cell_out"), self._activated(product, sums, column, columns), strict=False))
-        for name, result in results.items():
-            to = getattr(product, name)
-            self._at(to, result.shape[-1], column, columns).copy_(result.view(*shape, -1))
-
-    def _sums(self, op: Operation, column: int, columns: int) -> Tensor:
-        """Bias + add + V^T c + the products, (B, columns, N)."""
-        product, bias = op.product, self.own_bias[id(op)]
-        add = None if product.add is None else self._at(product.add, product.size, column, columns)
-        inputs = [self._at(source.at, len(source.weight), column, columns) for source in op.sources]
-        weight = op.weight
-        if op.context is not None and self.context is not None and self.context.ndim > 2:
-            inputs.append(self.context[self.row][:, column : column + columns])
-            weight = op.context if weight is None else torch.cat([weight, op.context])
+        views = self._views(op, column, columns)
+        inputs = views.inputs
+        if op.is_mapped(self.context):
+            assert self.context is not None
+            inputs = [*inputs, self.context[self.row][:, column : column + columns].reshape(-1, self.plan.context_dim)]
+        weight = op.with_context if op.is_mapped(self.context) else op.weight
         if weight is None:
-            assert add is not None
-            return add
-        flat = (inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=2)).reshape(-1, len(weight))
-        sums = flat @ weight if add is None else torch.addmm(add.reshape(len(flat), -1), flat, weight)
-        sums = sums.view(self.batch_size, columns, -1)
-        if bias is not None:
-            sums += bias if bias.ndim == 1 else bias[:, None]
-        return sums
+            assert views.add is not None
+            _activate(op.product.act, views.add.clone(), views)
+            return
+        flat = inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=1)  # (B * columns, K)
+        bias = self.own_bias[id(op)]
+        if bias is not None and bias.ndim == 2 and columns > 1:
+            bias = bias.repeat_interleave(columns, 0)
+        base = bias if views.add is None else views.add
+        sums = flat @ weight if base is None else torch.addmm(base, flat, weight)
+        if views.add is not None and bias is not None:
+            sums += bias
+        _activate(op.product.act, sums, views)
 
-    def _activated(self, product: Product, sums: Tensor, column: int, columns: int) -> Sequence[Tensor]:
-        if product.act == "relu":
-            return (sums.relu(),)
-        if product.act == "silu":
-            return (F.silu(sums),)
-        if product.act == "gate":
-            f, g = sums.chunk(2, dim=-1)
-            return (f.tanh() * g.sigmoid(),)
-        if product.act == "lstm":
-            assert product.cell is not None
-            o, f, i, g = sums.chunk(4, dim=-1)
-            cell = self._at(product.cell, product.size // 4, column, columns)
-            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-            return o.sigmoid() * cell.tanh(), cell
-        return (sums,)
+    def _views(self, op: Operation, column: int, columns: int) -> Views:
+        """What an operation reads and writes, as (B * columns, size): views of one column, copies of several."""
+        key = (id(op), column, columns, self.row % self.period)
+        if key not in self.of_operations:
+            product, shape = op.product, (self.batch_size * columns, -1)
+
+            def at(ref: Ref | None, size: int) -> Tensor | None:
+                return None if ref is None else self._at(ref, size, column, columns)
+
+            def flat(part: Tensor | None) -> Tensor | None:
+                return None if part is None else part[:, 0] if columns == 1 else part.reshape(shape)
+
+            results = product.results
+            views = Views(
+                [flat(at(source.at, len(source.weight))) for source in op.sources],  # type: ignore[misc]
+                flat(at(product.add, product.size)),
+                at(product.out, results),  # type: ignore[arg-type]
+                flat(at(product.cell, results)),
+                at(product.cell_out, results),
+            )
+            if columns > 1 or self.period > MOST_PERIOD:
+                return views  # copies are of this row; and what would never come again is not kept
+            self.of_operations[key] = views
+        return self.of_operations[key]
+
+
+def _activate(act: str, sums: Tensor, views: Views) -> None:
+    """Write the results of sums (B * columns, N), which are overwritten."""
+    out = views.out
+    if act == "none":
+        out.copy_(sums.view(*out.shape))
+    elif act == "relu":
+        out.copy_(sums.relu_().view(*out.shape))
+    elif act == "silu":
+        out.copy_(F.silu(sums, inplace=True).view(*out.shape))
+    elif act == "gate":
+        f, g = sums.chunk(2, dim=1)
+        out.copy_((f.tanh_() * g.sigmoid_()).view(*out.shape))
+    else:
+        assert views.cell is not None
+        assert views.cell_out is not None
+        o, f, i, g = sums.chunk(4, dim=1)
+        cell = f.sigmoid_() * views.cell + i.sigmoid_() * g.tanh_()
+        views.cell_out.copy_(cell.view(*out.shape))
+        out.copy_((o.sigmoid_() * cell.tanh()).view(*out.shape))

@@ -74,12 +74,16 @@ class Product(NamedTuple):
         if self.cell is not None:
             yield self.cell, self.size // 4
 
+    @property
+    def results(self) -> int:
+        """Number of channels after the activation."""
+        return self.size // {"gate": 2, "lstm": 4}.get(self.act, 1)
+
     def writes(self) -> Iterable[tuple[Ref, int]]:
         """Every place that is written, with the number of channels."""
-        parts = {"gate": 2, "lstm": 4}.get(self.act, 1)
-        yield self.out, self.size // parts
+        yield self.out, self.results
         if self.cell_out is not None:
-            yield self.cell_out, self.size // parts
+            yield self.cell_out, self.results
 
 
 class Map(NamedTuple):
@@ -203,8 +207,7 @@ class Draft:
         bias, context = (None if tensor is None else tensor.detach() for tensor in (bias, context))
         product = Product(out or Ref(-1), size, tuple(parts), bias, context, add, act, cell, cell_out)
         if out is None:
-            (_, results), *_ = product.writes()
-            product = product._replace(out=self.map(results))
+            product = product._replace(out=self.map(product.results))
         self.phases[phase].append(product)
         return product.out
 
