@@ -24,7 +24,7 @@ def speed_figure(training: dict[str, Any], sampling: dict[str, Any]) -> Figure:
     left.set_xticks(batches, [str(batch) for batch in batches])
     left.minorticks_off()
     left.grid(alpha=0.3)
-    left.legend()
+    left.legend(loc="lower right", bbox_to_anchor=(1.0, 0.15))
     steps = training["steps"]
     shares = [100 * row["share_of_peak"] for row in steps.values()]
     bars = right.barh(list(steps), shares, color=COLOURS[0])
