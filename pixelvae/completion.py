@@ -51,7 +51,7 @@ def complete_in_rounds(
         y: (B, L) labels.
         rounds: Number of rounds.
         seed: Round i draws the latents of image b from seed + 2·i·B + b, its pixels from seed + (2·i + 1)·B + b.
-        stepper: See :meth:`AutoregressiveDecoder.stepper`.
+        stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
     Returns:

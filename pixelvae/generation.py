@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pixelvae.context import Context
 from pixelvae.data.spec import ABSENT, DataSpec
-from pixelvae.decoders.base import AutoregressiveDecoder, StepperKind
+from pixelvae.decoders.base import Decoder, StepperKind
 from pixelvae.latents.distributions import Distribution
 from pixelvae.latents.paths import spherical_path
 from pixelvae.likelihoods import Likelihood
@@ -25,7 +25,7 @@ class Generative(Protocol):
     """What the verbs use of a model: its parts, and its latents if it has any."""
 
     spec: DataSpec
-    decoder: AutoregressiveDecoder
+    decoder: Decoder
     likelihood: Likelihood
     context: Context
 
@@ -93,7 +93,7 @@ def sample(
         seed: Sample i depends on seed + i (and on its label) alone.
         y: (n, L) labels of a class-conditional model.
         temperature: 1 samples the model, less is more probable, 0 is greedy.
-        stepper: See :meth:`AutoregressiveDecoder.stepper`.
+        stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -125,7 +125,7 @@ def reconstruct(
         y: (B, L) labels of a class-conditional model.
         num_draws: Draws for each image.
         temperature: 1 samples the decoder, 0 is greedy.
-        stepper: See :meth:`AutoregressiveDecoder.stepper`.
+        stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -162,7 +162,7 @@ def complete(
         seed: Image b depends on seed + b.
         h: (B, D) latents of a PixelVAE; the encoder's mean of x where not given.
         y: (B, L) labels of a class-conditional model.
-        stepper: See :meth:`AutoregressiveDecoder.stepper`.
+        stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -220,7 +220,7 @@ def interpolate(
         path: ``linear_path`` or ``spherical_path``.
         y: (steps, B, L) labels along the way, of a class-conditional model.
         temperature: 1 samples the decoder, 0 is greedy.
-        stepper: See :meth:`AutoregressiveDecoder.stepper`.
+        stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
     Returns:

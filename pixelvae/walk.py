@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pixelvae.decoders.base import AutoregressiveDecoder, Stepper, StepperKind
+from pixelvae.decoders.base import Decoder, Stepper, StepperKind
 from pixelvae.likelihoods import Likelihood
 from pixelvae.sampling import engine
 from pixelvae.sampling.engine import Walked
@@ -21,7 +21,7 @@ Choose = Callable[[Site, int, Tensor], Tensor]
 
 @torch.inference_mode()
 def walk(
-    decoder: AutoregressiveDecoder,
+    decoder: Decoder,
     likelihood: Likelihood,
     context: Tensor | None,
     batch_size: int,
@@ -40,7 +40,7 @@ def walk(
         context: (B, D), (B, D, *S) or None.
         batch_size: B.
         choose: (site, channel, pmf (B, K)) -> (B,) integer levels.
-        stepper: Kind of the decoder's stepper, see :meth:`AutoregressiveDecoder.stepper`, or one to start with.
+        stepper: Kind of the decoder's stepper, see :meth:`Decoder.stepper`, or one to start with.
         progress: Whether to show a progress bar with the time left.
 
     Returns:
@@ -79,7 +79,7 @@ def draw(pmf: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
 
 @torch.inference_mode()
 def fill(
-    decoder: AutoregressiveDecoder,
+    decoder: Decoder,
     likelihood: Likelihood,
     context: Tensor | None,
     u: Tensor,
@@ -103,7 +103,7 @@ def fill(
         x: (B, C, *S) integer levels, needed where ``known``.
         known: (B, C, *S), true where x is kept; nowhere by default.
         temperature: Divides the log probabilities of what is drawn; 0 takes the most probable level.
-        stepper: See :meth:`AutoregressiveDecoder.stepper`.
+        stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
     Returns:

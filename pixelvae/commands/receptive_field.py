@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pixelvae.checkpoint import load
 from pixelvae.data import DataSpec
-from pixelvae.decoders.base import AutoregressiveDecoder
+from pixelvae.decoders.base import Decoder
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
 from pixelvae.decoders.pixelcnn import PixelCNN
 from pixelvae.decoders.pixelrnn import DiagonalBiLSTM, RowLSTM
@@ -55,14 +55,14 @@ def main(
         print(f"{name}: sees {seen(field)}. {out}")
 
 
-Drawn = tuple[str, AutoregressiveDecoder, Tensor | None]
+Drawn = tuple[str, Decoder, Tensor | None]
 
 
 def untrained(size: int) -> list[Drawn]:
     """The family, deep enough to look over the whole image."""
     spec = DataSpec((1, size, size), levels=2)
     small: dict[str, Any] = {"channels": 16, "head_channels": 32, "first_kernel_size": 3}
-    family: dict[str, AutoregressiveDecoder] = {
+    family: dict[str, Decoder] = {
         "PixelCNN": PixelCNN(spec, 1, num_layers=size, **small),
         "Gated PixelCNN": GatedPixelCNN(spec, 1, num_layers=size, **small),
         "Row LSTM": RowLSTM(spec, 1, num_layers=1, **small),
@@ -87,7 +87,7 @@ def target(height: int, width: int) -> tuple[int, int]:
     return height - 1 - height // 7, width // 2
 
 
-def gradient(decoder: AutoregressiveDecoder, context: Tensor | None, num_images: int) -> Tensor:
+def gradient(decoder: Decoder, context: Tensor | None, num_images: int) -> Tensor:
     """Mean |d params / d x| at the target, channels and params summed, in float64: zero only where no path leads.
 
     The networks take levels as numbers, so they can be differentiated with respect to them. -> (H, W).

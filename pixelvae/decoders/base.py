@@ -18,7 +18,7 @@ from pixelvae.sampling.stepper import FullForward, Stepper
 StepperKind = Literal["auto", "compiled", "eager", "full"]
 
 
-class AutoregressiveDecoder(nn.Module, ABC):
+class Decoder(nn.Module, ABC):
     r"""The params of every conditional :math:`p(x_t \mid x_{<t}, \mathrm{context})`.
 
     Args:
@@ -104,3 +104,7 @@ class AutoregressiveDecoder(nn.Module, ABC):
         if (given is None) != (self.context_dim == 0) or (given is not None and given[1] != self.context_dim):
             wanted = f"(B, {self.context_dim}) or (B, {self.context_dim}, *S)" if self.context_dim else "None"
             raise ValueError(f"context has shape {given}; a decoder with context_dim={self.context_dim} wants {wanted}")
+
+
+class AutoregressiveDecoder(Decoder, ABC):
+    """A decoder whose params at a site depend on the sites before it; :class:`Factorised` is the one that is not."""

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
-from pixelvae.decoders.base import AutoregressiveDecoder
+from pixelvae.decoders.base import Decoder
 from pixelvae.sampling.plan import Draft, Plan
 
 
-class Factorised(AutoregressiveDecoder):
+class Factorised(Decoder):
     r"""Every value is independent of every other given the context: the decoder of a plain VAE.
 
     .. math:: p(x \mid c) = \prod_t p(x_t \mid c)

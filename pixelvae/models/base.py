@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from pixelvae import generation
 from pixelvae.context import Context
 from pixelvae.data.spec import ABSENT, DataSpec
-from pixelvae.decoders.base import AutoregressiveDecoder
+from pixelvae.decoders.base import Decoder
 from pixelvae.latents.distributions import Distribution, standard_normal_noise
 from pixelvae.likelihoods import Likelihood
 
 # What builds each part, given the sizes that the parts share; so shape, levels and widths are written once.
 LikelihoodFactory = Callable[[DataSpec], Likelihood]
-DecoderFactory = Callable[[DataSpec, int, int], AutoregressiveDecoder]  # spec, num_params, context_dim
+DecoderFactory = Callable[[DataSpec, int, int], Decoder]  # spec, num_params, context_dim
 ContextFactory = Callable[[DataSpec, int], Context]  # spec, latent_dim
 
 
