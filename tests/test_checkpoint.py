@@ -12,6 +12,7 @@ from pixelvae.checkpoint import (
     CheckpointError,
     Progress,
     load,
+    load_data,
     load_progress,
     load_training,
     save_model,
@@ -88,6 +89,15 @@ def test_arguments_that_the_class_does_not_have_are_refused(folder):
 
     with pytest.raises(CheckpointError, match="dilation"):
         load(rewritten(folder, change))
+
+
+def test_the_message_names_the_file_and_a_data_set_is_one_of_the_package(folder):
+    def change(config):
+        config["data"]["class_path"] = "GatedPixelCNN"
+
+    assert type(load_data(folder)).__name__ == "Digits"
+    with pytest.raises(CheckpointError, match=r"best/config.yaml: data: class_path 'GatedPixelCNN' is none of"):
+        load_data(rewritten(folder, change))
 
 
 def test_weights_that_do_not_fit_the_configuration_are_refused(folder):

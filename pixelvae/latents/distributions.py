@@ -62,20 +62,20 @@ class DiagonalNormal(_LocScale, Distribution):
         return self.loc
 
     def information(self, mean_over_ranks: Callable[[Tensor], Tensor] = lambda mine: mine) -> Tensor:
-        r"""What each coordinate of h tells at most about which of the B it belongs to, in nats, (D,).
+        r"""An upper bound of the information in each coordinate of h about which of the B it belongs to, in nats, (D,).
 
-        The KL to the one normal that fits all B best: 0 exactly where they are the same, however narrow, and no
-        normal prior has a smaller KL.
+        The KL to the normal that fits all B best. It is 0 if all B are equal, however narrow; no normal prior has a
+        smaller KL.
 
         .. math:: I_q(x; h_d) \le E_x\,\mathrm{KL}\big(q(h_d|x) \,\|\, N(\bar\mu_d, a_d^2)\big) =
                   \log a_d - E_x[\log \sigma_d], \qquad a_d^2 = \mathrm{Var}_x(\mu_d) + E_x[\sigma_d^2]
 
-        Differentiable. Where ranks share a batch, a is of the joint batch, and the mean over the ranks of the value,
-        as of its gradient, is that of one process with all of it.
+        Differentiable. If ranks share a batch, a is of the joint batch; the means over ranks of value and gradient
+        equal those of one process with the whole batch.
 
         Example:
             >>> q = DiagonalNormal(torch.tensor([[-3.0, 1.0], [3.0, 1.0]]), torch.ones(2, 2))
-            >>> q.information()  # the first is ½ log(1 + 9), the second stands still
+            >>> q.information()  # the first is ½ log(1 + 9), the second does not depend on x
             tensor([1.1513, 0.0000])
         """
         centre = mean_over_ranks(self.loc.detach().mean(0))

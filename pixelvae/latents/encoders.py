@@ -42,7 +42,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
-        """q(h|x, y) of any signal, be it of data or not. (B, C, *S) floats, y: (B, L) or None -> over (B, D)."""
+        """q(h|x, y) of any signal, of data or not. (B, C, *S) floats, y: (B, L) or None -> over (B, D)."""
 
 
 class ConvEncoder(Encoder):
@@ -50,8 +50,8 @@ class ConvEncoder(Encoder):
 
     .. math:: q(h|x) = N(h;\ \mu(x), \mathrm{diag}\,\sigma^2(x)), \qquad \sigma = \mathrm{softplus}(\cdot) + 10^{-4}
 
-    A 3x3 convolution of stride 2 and a residual block for each entry of ``channels``; then a linear layer over
-    all that is left.
+    A 3x3 convolution of stride 2 and a residual block for each entry of ``channels``; then a linear layer over the
+    flattened features.
 
     Reference:
         Auto-Encoding Variational Bayes (Kingma and Welling, 2013), https://arxiv.org/abs/1312.6114
@@ -106,21 +106,21 @@ class WaveEncoder(Encoder):
     .. math:: q(h|x) = N(h;\ \mu(x), \mathrm{diag}\,\sigma^2(x)), \qquad \sigma = \mathrm{softplus}(\cdot) + 10^{-4}
 
     A strided convolution and a residual block for each entry of ``channels``; then the mean over time and a linear
-    layer. With a WaveNet as the decoder it makes a PixelVAE of sounds, a WaveNet autoencoder. Where a sound is
-    absent the encoder hears silence.
+    layer. With a WaveNet as the decoder it makes a PixelVAE of sounds, a WaveNet autoencoder. Absent values are
+    encoded as silence.
 
-    The last features of a sound are brought to mean 0 and variance 1. Thousands of samples that do without h drive an
-    encoder to where its activations pass nothing, and not even a reward would bring it back from there.
+    The last features of a sound are normalised to mean 0 and variance 1. Otherwise an encoder that the decoder ignores
+    early in training ends with inactive units, from which no objective recovers.
 
     Reference:
         Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders (Engel et al., 2017), section 2.1, for the
-        non-causal encoder; its latents follow time, these are of the whole sound. https://arxiv.org/abs/1704.01279
+        non-causal encoder; its latents vary over time, these are one vector for the whole sound. https://arxiv.org/abs/1704.01279
 
     Args:
         spec: Shape and number of levels of the data, (C, T), and its kinds of label.
         latent_dim: Width D of h.
         channels: Widths of the stages, finest first.
-        stride: By how much each stage shortens time; its kernel is 2·stride + 1 long.
+        stride: Factor by which each stage shortens time; its kernel is 2·stride + 1 long.
         sees_label: Whether q(h|x, y) also looks at the labels y.
 
     Shape:

@@ -39,10 +39,10 @@ class HierarchicalPrior(Prior):
         PixelVAE: A Latent Variable Model for Natural Images (Gulrajani et al., 2016), section 3.2.
         https://arxiv.org/abs/1611.05013
         Differs from the paper in: one encoder gives both levels, q(h|x) = q(z_top|x) q(z_map|x); the map is of
-        latents only, and the context makes one conditioning map of both.
+        latents only, and the context turns both into one conditioning map.
 
     Args:
-        latent_dim: Width D of h, of which the map takes c·H·W and the vector what is left, T.
+        latent_dim: Width D of h, of which the map takes c·H·W and the vector the other T.
         encoder: Not used.
         map_shape: c, H, W.
         num_layers: Gated layers of 3x3.
@@ -114,7 +114,7 @@ class HierarchicalPrior(Prior):
 
     def log_prob_map(self, levels: Levels) -> Tensor:
         """log p(map | top) in nats, (B,)."""
-        with torch.autocast(levels.map.device.type, enabled=False):  # a density of rounded numbers is none
+        with torch.autocast(levels.map.device.type, enabled=False):  # bfloat16 rounds away what a density needs
             return self.conditionals(levels).log_prob(levels.map).flatten(1).sum(1)
 
     def log_prob(self, h: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Ways from one point of the latent space to another."""
+"""Paths, grids and traversals in the latent space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def linear_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
 
 
 def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    r"""Along the great arc, which keeps the norm that a normal prior's draws have.
+    r"""Along the great arc, so that h keeps the norm of a draw from a normal prior.
 
     .. math:: \frac{\sin((1-t)\,\omega)}{\sin\omega} a + \frac{\sin(t\,\omega)}{\sin\omega} b
 
@@ -62,7 +62,7 @@ def path_grid(
 
 
 def traverse(h: Tensor, dims: Tensor, scale: Tensor, steps: int, width: float = 3.0) -> Tensor:
-    r"""Move one dimension at a time, from −width to +width scales around where it is; all others stay.
+    r"""Move one dimension at a time by −width to +width scales; all others keep their values.
 
     .. math:: h_d + t\,\mathrm{scale}_d, \qquad t = -\mathrm{width} \ldots \mathrm{width}
 
@@ -70,14 +70,14 @@ def traverse(h: Tensor, dims: Tensor, scale: Tensor, steps: int, width: float = 
         h: (D,).  dims: (M,) indices.  scale: (D,).  Returns (M, steps, D), h itself in the middle.
 
     Raises:
-        ValueError: If there is no middle.
+        ValueError: If ``steps`` is even or less than 3.
 
     Example:
         >>> traverse(torch.tensor([5.0, 1.0]), torch.tensor([1]), torch.ones(2), steps=3).tolist()
         [[[5.0, -2.0], [5.0, 1.0], [5.0, 4.0]]]
     """
     if steps < 3 or steps % 2 == 0:
-        raise ValueError(f"steps={steps}; wanted an odd number from 3 on, so that h itself stands in the middle")
+        raise ValueError(f"steps={steps}; wanted an odd number of at least 3, so that h itself is in the middle")
     t = (torch.arange(steps, device=h.device) - steps // 2) * (width / (steps // 2))  # exactly 0 in the middle
     moves = torch.nn.functional.one_hot(dims, len(h)) * scale  # (M, D)
     return h + t.to(h.dtype)[:, None] * moves[:, None]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from pixelvae.latents.distributions import DiagonalNormal, standard_normal_noise
+from pixelvae.latents.distributions import DiagonalNormal, standard_normal_noise, standard_normal_rows
 from tiny import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -65,3 +65,12 @@ def test_noise_depends_on_its_generator_alone():
     assert torch.equal(first, again)
     assert first.shape == (4, 2)
     assert not torch.equal(first, standard_normal_noise(4, 2, torch.Generator().manual_seed(4)))
+
+
+def test_each_row_of_noise_is_of_its_own_generator():
+    """Row i is what generator i draws alone; the next rows go on where it stopped."""
+    sources = [torch.Generator().manual_seed(seed) for seed in (3, 4, 3)]
+    rows = standard_normal_rows(5, sources)
+    assert torch.equal(rows[0], rows[2])
+    assert torch.equal(rows[1:2], standard_normal_noise(1, 5, torch.Generator().manual_seed(4)))
+    assert not (standard_normal_rows(5, sources) == rows).any()

@@ -4,21 +4,21 @@ from functools import partial
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from families import DECODERS, PRIORS, SMALL_CNN, by_name, random_levels
 from pixelvae import (
     AutoregressiveModel,
     Bound,
     Categorical,
-    ConvEncoder,
     DataSpec,
     DiscretizedLogisticMixture,
     SpatialContext,
-    StandardNormal,
     VectorContext,
+    generation,
 )
 from pixelvae.data.spec import ABSENT
-from pixelvae.models.assembly import assemble
+from pixelvae.models.base import GenerativeModel
 from tiny import (
     BINARY,
     assert_gradient,
@@ -211,37 +211,6 @@ def test_refuses_a_vae_without_latents():
         vae(latent_dim=0)
 
 
-PARTS = {"likelihood": Categorical, "decoder": partial(SMALL_CNN, num_layers=1), "context": VectorContext}
-LATENTS = {"encoder": partial(ConvEncoder, channels=(3,)), "prior": StandardNormal, "latent_dim": 2}
-NO_LATENTS = {"encoder": None, "prior": None, "latent_dim": 0}
-
-
-@pytest.mark.parametrize(("latents", "kind"), [(LATENTS, "PixelVAE"), (NO_LATENTS, "AutoregressiveModel")])
-@pytest.mark.parametrize("class_conditional", [True, False])
-def test_assemble_makes_what_the_configuration_describes(latents, kind, class_conditional):
-    """Latents make a PixelVAE; labels are left out of the spec unless asked for."""
-    model = assemble(TWO_KINDS, class_conditional=class_conditional, **PARTS, **latents)
-    assert type(model).__name__ == kind
-    assert model.spec.num_classes == ((2, 3) if class_conditional else ())
-    assert model.latent_dim == latents["latent_dim"]
-
-
-@pytest.mark.parametrize(
-    ("latents", "class_conditional", "message"),
-    [
-        (LATENTS | {"prior": None}, False, "without latents"),
-        (LATENTS | {"encoder": None}, False, "without latents"),
-        (NO_LATENTS | {"latent_dim": 2}, False, "without latents"),
-        (LATENTS | {"latent_dim": 0}, False, "latent_dim=0"),
-        (LATENTS, True, "no labels"),
-    ],
-)
-def test_assemble_refuses_half_a_vae(latents, class_conditional, message):
-    """Encoder, prior and latent_dim come together or not at all; labels must exist."""
-    with pytest.raises(ValueError, match=message):
-        assemble(BINARY, class_conditional=class_conditional, **PARTS, **latents)
-
-
 @each_context
 @pytest.mark.parametrize("prior", **by_name(PRIORS))
 def test_gradient_of_the_bound_is_its_derivative(context, prior):
@@ -260,3 +229,80 @@ def test_every_parameter_gets_a_gradient():
     model = vae(TWO_KINDS, latent_dim=2).requires_grad_(True)
     random_bound(model, random_levels(16, model.spec), labels([1, 2], 16)).elbo.sum().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+# models with and without latents
+
+BOTH = {"vae": partial(vae, latent_dim=2), "autoregressive": partial(autoregressive, DECODERS[0])}
+
+
+@pytest.mark.parametrize("verb", ["decode", "sample", "reconstruct", "interpolate", "complete", "score"])
+def test_every_verb_is_a_method(verb):
+    """The same function, whose first argument is the model."""
+    assert getattr(GenerativeModel, verb) is getattr(generation, verb)
+
+
+@pytest.mark.parametrize("make", BOTH.values(), ids=BOTH)
+def test_a_model_says_whether_it_has_latents(make):
+    """And draws them from the prior, or none."""
+    model = make()
+    h = model.draw_latents(generation.generators(0, 3))
+    assert model.has_latents is (h is not None) is (model.latent_dim > 0)
+    assert h is None or h.shape == (3, model.latent_dim)
+
+
+@pytest.mark.parametrize("prior", **by_name(PRIORS))
+def test_a_draw_of_the_prior_depends_on_its_own_generator_alone(prior):
+    """Draw i of a batch is the draw of its generator alone, whatever the global seed."""
+    model = vae(prior=prior, latent_dim=2)
+    together = model.draw_latents(generation.generators(3, 5))
+    torch.manual_seed(99)
+    alone = [model.draw_latents([g]) for g in generation.generators(3, 5)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-12)
+    assert len(together.unique(dim=0)) == 5
+
+
+def test_encode_and_kl_are_those_of_the_bound():
+    model, x, y = vae(TWO_KINDS, latent_dim=2), random_levels(4, BINARY), labels([1, 2], 4)
+    noise = torch.randn(4, 2)
+    bound, q = model(x, y, noise=noise), model.encode(x, y)
+    assert torch.equal(q.mean, bound.posterior.mean)
+    assert torch.equal(model.kl(q, q.rsample(noise)), bound.kl_groups)
+    with pytest.raises(ValueError, match="the model wants int64 levels"):
+        model.encode(x.float())
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda model, x, h: model.encode(x),
+        lambda model, x, h: model.kl(None, h),
+        lambda model, x, h: model.reconstruct(x, seed=0),
+        lambda model, x, h: model.interpolate(h, h, steps=2, seed=0),
+        lambda model, x, h: model.complete(x, x > 0, h=h, seed=0),
+        lambda model, x, h: model.score(x, h=h),
+    ],
+    ids=["encode", "kl", "reconstruct", "interpolate", "complete", "score"],
+)
+def test_latents_of_a_model_without_them_are_refused(verb):
+    """By name; what only needs a decoder still works."""
+    model = autoregressive(DECODERS[0])
+    x = random_levels(2, model.spec)
+    with pytest.raises(ValueError, match="has no latents"):
+        verb(model, x, torch.zeros(2, 3))
+
+
+# FlowPrior is built with torch.unique, which has no pretended result.
+@pytest.mark.parametrize("prior", **by_name({name: prior for name, prior in PRIORS.items() if name != "flow"}))
+def test_random_numbers_are_drawn_on_the_cpu_and_follow_the_model(prior):
+    """On a pretended GPU, which refuses tensors of the CPU: all generators are of the CPU, all results of the GPU."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda"):
+            model, x = vae(prior=prior, latent_dim=2), random_levels(3, BINARY)
+        cpu = torch.Generator()
+        noise = model.draw_noise(3, cpu)
+        sources = generation.generators(0, 3)
+        drawn = [noise, model.draw_latents(sources), generation.uniforms(model, sources), model(x, noise=noise).elbo]
+        drawn += [model.log_weights(x, num_samples=2, generator=cpu), model.encode(x).mean]
+    assert {tensor.device.type for tensor in drawn} == {model.device.type} == {"cuda"}
+    assert {source.device.type for source in sources} == {"cpu"}
