@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pixelvae.checkpoint import Progress, load_training, save_model, save_training
-from pixelvae.data.splits import Batches, DataSet
+from pixelvae.data.splits import Batches, BatchKey, DataSet
 from pixelvae.distributed import World, resolve_precision
 from pixelvae.evaluation.bounds import Bounds, evaluate_bound
 from pixelvae.evaluation.information import Health, latent_health
 from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
-from pixelvae.training.objective import Objective
+from pixelvae.training.objective import NUM_OTHERS, Objective
 from pixelvae.training.options import TrainingOptions
 from pixelvae.training.trainer import StepRecord, Trainer, TrainingDivergedError
 
@@ -171,9 +171,9 @@ class _Loop:
 
     def updates(self, batches: Iterator[tuple[Tensor, Tensor]]) -> list[StepRecord]:
         """Updates up to the next read; on divergence, raise an error that suggests remedies."""
-        since, measured = time.perf_counter(), [self.trainer.update(*next(batches))]
+        since, measured = time.perf_counter(), [self.trainer.update(*next(batches), self.others)]
         while len(measured) < self.read_every and not self.is_due():
-            measured.append(self.trainer.update(*next(batches)))
+            measured.append(self.trainer.update(*next(batches), self.others))
         try:
             return self.trainer.read(measured, since=since)
         except TrainingDivergedError as error:
@@ -183,6 +183,12 @@ class _Loop:
                 f"{error}; {where}. Try a lower train.learning_rate, a smaller train.clip_norm, more "
                 "train.lr_warmup_steps, or train.precision: float32"
             ) from error
+
+    def others(self) -> tuple[Tensor, Tensor]:
+        """Random training examples of this step, the same on every rank: see :class:`Objective`."""
+        generator = torch.Generator().manual_seed((self.trainer.seed << 32) + self.trainer.step)
+        indices = torch.randint(len(self.data.train), (NUM_OTHERS,), generator=generator)
+        return self.data.train[BatchKey(indices, epoch=self.trainer.step)]
 
     def is_due(self) -> bool:
         """Whether to validate or save after this step."""

@@ -16,7 +16,7 @@ from pixelvae.distributed import World, autocast, resolve_precision
 from pixelvae.models.base import Bound, GenerativeModel
 from pixelvae.nn.gated import fuse
 from pixelvae.training.multiplier import Multiplier
-from pixelvae.training.objective import Objective
+from pixelvae.training.objective import MIN_WEIGHT, Objective, rewarded_information
 from pixelvae.training.options import TrainingOptions
 
 
@@ -88,6 +88,7 @@ class Trainer:
         self.bound: Callable[..., Bound] = torch.compile(parallel) if training.compiles() else parallel
         self.step = self.images_seen = 0
         self.train_seconds, self.best_elbo = 0.0, -math.inf
+        self.rewards_information = False  # as of the last read
 
     @property
     def averaged_model(self) -> GenerativeModel:
@@ -113,6 +114,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "multiplier": None if self.multiplier is None else self.multiplier.state_dict(),
+            "rewards_information": self.rewards_information,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -127,6 +129,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.rewards_information = state.get("rewards_information", False)
         if self.multiplier is not None and state["multiplier"] is not None:
             self.multiplier.load_state_dict(state["multiplier"])
 
@@ -136,17 +139,34 @@ class Trainer:
         joint = self.model.draw_noise(batch_size * self.world.size, generator)
         return joint.chunk(self.world.size)[self.world.rank]
 
-    def update(self, x: Tensor, y: Tensor) -> Measurement:
-        """One step on this rank's (x, y). Does not wait for the device; skips the update if it is not finite."""
+    def information(self, bound: Bound, noise: Tensor, others: Callable[[], tuple[Tensor, Tensor]]) -> Tensor:
+        """The information that a rate rewards, by the weights of this step."""
+        assert bound.posterior is not None
+        x, y = (tensor.to(self.world.device, non_blocking=True) for tensor in others())
+        with autocast(self.training.precision, self.world.device):
+            posterior = self.model.encode(x, y)
+        return rewarded_information(bound.posterior, bound.posterior.rsample(noise), posterior, self.world.mean)
+
+    def update(self, x: Tensor, y: Tensor, others: Callable[[], tuple[Tensor, Tensor]] | None = None) -> Measurement:
+        """One step on this rank's (x, y). Does not wait for the device; skips the update if it is not finite.
+
+        Args:
+            x: (B, C, *S) integer levels.
+            y: (B, L) labels.
+            others: Loads other examples, the same on every rank, among which information is verified. Called only
+                where a rate rewards information.
+        """
         training = self.training
         x, y = x.to(self.world.device, non_blocking=True), y.to(self.world.device, non_blocking=True)
         learning_rate = training.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
+        noise = self.noise(len(x))
         with autocast(training.precision, self.world.device):
-            bound = self.bound(x, y, noise=self.noise(len(x)))
+            bound = self.bound(x, y, noise=noise)
         beta = self.beta
-        loss = self.objective.loss(bound, beta, self.world.mean)
+        information = self.information(bound, noise, others) if others and self.rewards_information else None
+        loss = self.objective.loss(bound, beta, self.world.mean, information)
         self.optimizer.zero_grad()
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm or math.inf)
@@ -180,5 +200,6 @@ class Trainer:
                     f"after step {step - 1}: the loss is {loss} nats, the gradient norm {grad_norm}"
                 )
             kl = torch.tensor(kl_groups)
+            self.rewards_information = self.objective.rate is not None and beta < MIN_WEIGHT
             records.append(StepRecord(step, loss, log_px, kl, beta, learning_rate, grad_norm, rate))
         return records
