@@ -21,9 +21,9 @@ from pixelvae import (
     HierarchicalPrior,
     MNIST5k,
     PixelVAE,
+    SpatialContext,
     StandardNormal,
     VampPrior,
-    VectorContext,
 )
 from pixelvae.data import Batches, BatchKey
 from pixelvae.distributed import World
@@ -73,11 +73,11 @@ def measure(prior: str, rate: float, steps: int, seed: int) -> dict[str, Any]:
         decoder=Factorised,
         encoder=partial(ConvEncoder, channels=(16, 32)),
         prior=PRIORS[prior],
-        context=VectorContext,
+        context=partial(SpatialContext, channels=(8, 8)),
         latent_dim=LATENT_DIM,
     )
     for parameter in model.context.parameters():
-        parameter.requires_grad_(False).zero_()  # the decoder now ignores h
+        parameter.requires_grad_(False).zero_()  # its map is 0 whatever h is
     options = TrainingOptions(steps=steps, batch_size=BATCH_SIZE, compile="never", precision="float32")
     trainer = Trainer(model, options, Objective(rate=rate), World(torch.device("cpu")), seed=seed)
     generator = torch.Generator().manual_seed(seed)

@@ -14,7 +14,7 @@ from pixelvae.latents.information import information_lower_bound, normal_informa
 from pixelvae.models.base import Bound
 from pixelvae.training.multiplier import RATE_TOLERANCE, Multiplier
 
-MIN_WEIGHT = 0.01
+MIN_WEIGHT = Multiplier.INITIAL_BETA
 """Minimum weight of the KL under a rate, so that the prior follows the posterior; where β is less, information pays."""
 
 NUM_OTHERS = 256
@@ -39,9 +39,9 @@ class Objective:
 
     A strong decoder may ignore its latents even at β = 0. A negative β would then raise the KL, but a KL is not
     information: every posterior far from the prior has one. So β < 0 rewards information instead, and the weight of
-    the KL stays above 0:
+    the KL stays at 0.1 or more:
 
-    .. math:: -E[\log p(x|h)] + \max(\beta, 0.01)\, E[\mathrm{KL}] - \max(0.01 - \beta, 0)\, \hat I(x; h)
+    .. math:: -E[\log p(x|h)] + \max(\beta, 0.1)\, E[\mathrm{KL}] - \max(0.1 - \beta, 0)\, \hat I(x; h)
 
     The estimate Î is verified from below: :func:`information_lower_bound` of the batch among 256 other examples, by
     the weights of this step. It is at most log 257 = 5.5 nats. Above 0.8 of that, :func:`normal_information` of the
