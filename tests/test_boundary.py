@@ -3,12 +3,13 @@
 ``python tests/test_boundary.py`` writes the table of verbs and inputs, results/boundary.md; ``pytest -s`` shows it.
 """
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from foreign import FOREIGN, PARTS, PICTURES, SOUNDS, VERBS, WITHOUT_LATENTS, Examples, model_of, only, valid
+from foreign import FOREIGN, MODELS, PARTS, PICTURES, SOUNDS, VERBS, WITHOUT_LATENTS, Examples, model_of, only, valid
 from pixelvae import AutoregressiveModel, PixelVAE
 from pixelvae.boundary import levels, require_batch
 from pixelvae.data.spec import ABSENT
@@ -41,9 +42,7 @@ def outcome(foreign, name):
     try:
         answer = call(name, foreign.model, **{foreign.argument: value})
     except ValueError as error:
-        assert foreign.argument in str(error), f"the message does not name {foreign.argument}: {error}"
-        assert "\n" not in str(error)
-        return REFUSED
+        return REFUSED if foreign.argument in str(error) and "\n" not in str(error) else f"no good message: {error}"
     expected = call(name, foreign.model)
     assert all(torch.equal(a, b) for a, b in zip(answer, expected, strict=True)), f"{name}: a plausible answer"
     return RIGHT
@@ -61,7 +60,7 @@ def table():
     rows = [
         "# What every public verb makes of foreign inputs",
         "",
-        f"`{RIGHT}`: the answer that the valid input has. `{REFUSED}`: one line that names the argument, before any work.",
+        f"`{RIGHT}`: the answer that the valid input has. `{REFUSED}`: one line that names the argument.",
         "",
         "| model | argument | " + " | ".join(f"`{name}`" for name in VERBS) + " |",
         "|" + "---|" * (len(VERBS) + 2),
@@ -93,9 +92,8 @@ def test_the_message_names_what_came_what_is_wanted_and_the_likely_cause():
         "x.movedim(-1, 1)": x.movedim(1, -1),
     }
     for message, given in messages.items():
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match=re.escape(message)):
             model.encode(given)
-        assert message in str(caught.value)
 
 
 # absent levels
@@ -136,7 +134,7 @@ def counted(monkeypatch):
 
 def trainer_of(kind):
     options = TrainingOptions(compile="never", precision="float32", channels_last=False)
-    return Trainer(model_of(kind).requires_grad_(True), options, Objective(), World(CPU), seed=0)
+    return Trainer(MODELS[kind](), options, Objective(), World(CPU), seed=0)
 
 
 def test_a_training_step_checks_its_batch_once(monkeypatch):
