@@ -128,7 +128,7 @@ def test_levels_are_checked_once(name, monkeypatch):
 
 def counted(monkeypatch):
     seen, check = [], levels.require_levels
-    monkeypatch.setattr(levels, "require_levels", lambda *args, **named: seen.append(1) or check(*args, **named))
+    monkeypatch.setattr(levels, "require_levels", lambda *args, **named: seen.append(named) or check(*args, **named))
     return seen
 
 
@@ -138,10 +138,10 @@ def trainer_of(kind):
 
 
 def test_a_training_step_checks_its_batch_once(monkeypatch):
-    """On the CPU, before the batch goes to the device."""
+    """Where it is, which is the CPU, and without waiting for a device."""
     trainer, count, given = trainer_of("without labels"), counted(monkeypatch), valid("PixelVAE")
     trainer.update(given["x"], given["y"])
-    assert len(count) == 1
+    assert count == [{"synchronise": False}]
     with pytest.raises(ValueError, match="the largest is 255"):
         trainer.update(given["x"] * 255, given["y"])
 
@@ -197,6 +197,16 @@ def test_a_part_is_given_by_what_builds_it(part):
     if part in WITHOUT_LATENTS:
         with pytest.raises(ValueError, match=f"{part} is an instance"):
             AutoregressiveModel(PICTURES, **WITHOUT_LATENTS | {part: built})
+
+
+def test_the_page_about_inputs_runs():
+    """All but its last line, which it says is refused."""
+    page = (Path(__file__).parent.parent / "docs/inputs.md").read_text()
+    *lines, refused = [line[4:] for line in page.splitlines() if line.startswith("    ")]
+    names = {}
+    exec("\n".join(lines), names)
+    with pytest.raises(ValueError, match="y holds labels"):
+        exec(refused, names)
 
 
 def test_an_evaluation_reads_a_split_of_its_own_data():
