@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from pixelvae.boundary import require_batch
 from pixelvae.checkpoint import Progress
 from pixelvae.distributed import World, autocast, resolve_precision
 from pixelvae.models.base import Bound, GenerativeModel
@@ -18,6 +19,9 @@ from pixelvae.nn.gated import fuse
 from pixelvae.training.multiplier import Multiplier
 from pixelvae.training.objective import MIN_WEIGHT, Objective, rewarded_information
 from pixelvae.training.options import TrainingOptions
+
+DECIDE_EVERY = 10
+"""Steps between two decisions whether a rate rewards information, because each waits for the device."""
 
 
 def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
@@ -88,7 +92,7 @@ class Trainer:
         self.bound: Callable[..., Bound] = torch.compile(parallel) if training.compiles() else parallel
         self.step = self.images_seen = 0
         self.train_seconds, self.best_elbo = 0.0, -math.inf
-        self.rewards_information = False  # as of the last read
+        self.rewards_information = False
 
     @property
     def averaged_model(self) -> GenerativeModel:
@@ -142,9 +146,9 @@ class Trainer:
     def information(self, bound: Bound, noise: Tensor, others: Callable[[], tuple[Tensor, Tensor]]) -> Tensor:
         """The information that a rate rewards, by the weights of this step."""
         assert bound.posterior is not None
-        x, y = (tensor.to(self.world.device, non_blocking=True) for tensor in others())
+        x, labels = require_batch(*others(), self.model.spec, self.world.device, synchronise=False)
         with autocast(self.training.precision, self.world.device):
-            posterior = self.model.encode(x, y)
+            posterior = self.model.posterior(x, labels)
         return rewarded_information(bound.posterior, bound.posterior.rsample(noise), posterior, self.world.mean)
 
     def update(self, x: Tensor, y: Tensor, others: Callable[[], tuple[Tensor, Tensor]] | None = None) -> Measurement:
@@ -157,14 +161,16 @@ class Trainer:
                 where a rate rewards information.
         """
         training = self.training
-        x, y = x.to(self.world.device, non_blocking=True), y.to(self.world.device, non_blocking=True)
+        x, labels = require_batch(x, y, self.model.spec, self.world.device, synchronise=False)
         learning_rate = training.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         noise = self.noise(len(x))
         with autocast(training.precision, self.world.device):
-            bound = self.bound(x, y, noise=noise)
+            bound = self.bound(x, labels, noise=noise, checked=True)
         beta = self.beta
+        if self.multiplier is not None and self.step % DECIDE_EVERY == 0:
+            self.rewards_information = bool(beta < MIN_WEIGHT)  # waits for the device
         information = self.information(bound, noise, others) if others and self.rewards_information else None
         loss = self.objective.loss(bound, beta, self.world.mean, information)
         self.optimizer.zero_grad()
@@ -200,6 +206,5 @@ class Trainer:
                     f"after step {step - 1}: the loss is {loss} nats, the gradient norm {grad_norm}"
                 )
             kl = torch.tensor(kl_groups)
-            self.rewards_information = self.objective.rate is not None and beta < MIN_WEIGHT
             records.append(StepRecord(step, loss, log_px, kl, beta, learning_rate, grad_norm, rate))
         return records
