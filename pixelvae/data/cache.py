@@ -123,7 +123,7 @@ def _decode(
     unreadable = {}
     for file, picture in read_all(root, files, read, "pictures"):
         if isinstance(picture, FileError):
-            unreadable[file] = str(picture)
+            unreadable[file] = picture.reason
         elif out is not None:
             out.write(picture.tobytes())
     return unreadable

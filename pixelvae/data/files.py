@@ -29,7 +29,23 @@ _LOG = logging.getLogger("pixelvae")
 
 
 class FileError(ValueError):
-    """A file cannot be read; the message names it, with the reason."""
+    """A file cannot be read; the message names it, with the reason and the cure.
+
+    Args:
+        message: The whole message. It is the only argument that is required, so that the error crosses processes.
+        reason: The reason alone.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    @classmethod
+    def of(cls, what: str, file: Path, error: Exception) -> FileError:
+        """The error of a file that holds `what`, from the one that its decoder raised."""
+        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        reason = " ".join(text.split()) or type(error).__name__
+        return cls(f"cannot read the {what} {file}: {reason}; mend or remove the file", reason)
 
 
 class DividedFiles(NamedTuple):

@@ -2,14 +2,19 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from pixelvae.data import BatchKey, DataSet, ImageFolder, Split, sequential
-from pixelvae.data.folder import PictureFiles
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("PIXELVAE_CACHE", str(folder))
+    return folder
 
 
 def fill(folder: Path, numbers: range, size: tuple[int, int] = (6, 5)) -> Path:
@@ -72,65 +77,6 @@ class TestLabels:
         data = ImageFolder(fill(tmp_path, range(100)), size=4)
         assert data.spec.num_classes == ()
         assert whole(data.test)[1].shape == (len(data.test), 0)
-
-
-class TestPictures:
-    @staticmethod
-    def read(file: Path, size: int = 4, grey: bool = False) -> torch.Tensor:
-        return PictureFiles(file.parent, [file.name], size, grey)[torch.tensor([0])][0]
-
-    @pytest.mark.parametrize(("grey", "channels"), [(True, 1), (False, 3)])
-    def test_those_of_the_right_size_are_unchanged(self, tmp_path: Path, grey: bool, channels: int) -> None:
-        pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
-        pixels = pixels[..., :1].repeat(3, axis=2) if grey else pixels
-        Image.fromarray(pixels).save(tmp_path / "a.png")
-        x = self.read(tmp_path / "a.png", grey=grey)
-        assert x.dtype == torch.uint8
-        assert (x.numpy() == pixels.transpose(2, 0, 1)[:channels]).all()
-
-    @pytest.mark.parametrize(("height", "width"), [(8, 24), (24, 8)])
-    def test_the_short_side_is_scaled_and_the_long_side_cropped(self, tmp_path: Path, height: int, width: int) -> None:
-        pixels = np.zeros((height, width, 3), np.uint8)
-        centre = pixels[:, 4:20] if width > height else pixels[4:20]  # a little wider, as the filter is
-        centre[:] = 200
-        Image.fromarray(pixels).save(tmp_path / "a.png")
-        assert (self.read(tmp_path / "a.png") == 200).all()
-
-    def test_they_stand_as_the_camera_was_held(self, tmp_path: Path) -> None:
-        picture = Image.new("L", (4, 4))
-        picture.paste(255, (0, 0, 4, 2))  # the upper half is white
-        exif = Image.Exif()
-        exif[0x0112] = 3  # orientation: upside down
-        picture.save(tmp_path / "a.png", exif=exif)
-        assert (self.read(tmp_path / "a.png", grey=True)[0, :2] == 0).all()
-
-    @pytest.mark.parametrize(
-        ("mode", "extension"),
-        [("1", "png"), ("L", "png"), ("LA", "png"), ("P", "png"), ("RGB", "jpg"), ("RGBA", "png"), ("CMYK", "jpg")],
-    )
-    def test_any_mode_is_read(self, tmp_path: Path, mode: str, extension: str) -> None:
-        file = tmp_path / f"a.{extension}"
-        Image.new("RGB", (4, 4), "white").convert(mode).save(file)
-        assert (self.read(file) == 255).all()
-
-    def test_a_palette_with_transparency_is_read(self, tmp_path: Path) -> None:
-        Image.new("RGB", (4, 4), "white").convert("P").save(tmp_path / "a.png", transparency=b"\x00\x80")
-        assert (self.read(tmp_path / "a.png") == 255).all()
-
-    def test_wide_pixels_are_refused_rather_than_clipped(self, tmp_path: Path) -> None:
-        Image.fromarray(np.full((4, 4), 60_000, np.uint16)).save(tmp_path / "a.png")
-        with pytest.raises(ValueError, match=r"a\.png has pixels of mode 'I;16', want 8 bits a channel"):
-            self.read(tmp_path / "a.png")
-
-    @pytest.mark.parametrize("extension", ["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm"])
-    @pytest.mark.parametrize("kept", [0, 10, 60])
-    def test_a_broken_one_is_named(self, tmp_path: Path, extension: str, kept: int) -> None:
-        file = tmp_path / f"broken.{extension}"
-        noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-        Image.fromarray(noise).save(file)
-        file.write_bytes(file.read_bytes()[:kept])
-        with pytest.raises(ValueError, match=rf"cannot read the picture .*broken\.{extension}: .*mend or remove"):
-            self.read(file)
 
 
 @pytest.mark.parametrize("grey", [True, False])
