@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from pixelvae.checkpoint import load, load_data
-from pixelvae.commands.checkpoints import varied_examples, origin, save_with_settings
+from pixelvae.commands.checkpoints import origin, save_with_settings, varied_examples
 from pixelvae.completion import complete_in_rounds, upper_rows
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from pixelvae.checkpoint import load_data
-from pixelvae.commands.checkpoints import varied_examples, load_with_latents, origin, save_with_settings
+from pixelvae.commands.checkpoints import load_with_latents, origin, save_with_settings, varied_examples
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.generation import reconstruct

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pixelvae.checkpoint import load, load_data
-from pixelvae.commands.checkpoints import check_num, device_of, varied_examples, origin, run_folder
+from pixelvae.commands.checkpoints import check_num, device_of, origin, run_folder, varied_examples
 from pixelvae.data import ABSENT, AudioDataSet, SpokenDigits
 from pixelvae.data.labels import cycled_labels
 from pixelvae.data.splits import SplitName

@@ -93,14 +93,11 @@ def decode_all(
         return Decoded(unreadable, values)
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=f".{entry.stem}.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                unreadable = _decode(root, files, read, file)
-                file.close()
-                temporary.replace(values)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=entry.parent) as temporary:
+            made = Path(temporary) / values.name
+            with made.open("wb") as out:
+                unreadable = _decode(root, files, read, out)
+            made.replace(values)
         write_json(entry, {"root": str(root), "settings": settings, "unreadable": unreadable})
     except OSError as error:
         _LOG.warning(

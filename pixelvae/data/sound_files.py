@@ -81,7 +81,7 @@ def _read_wav(content: bytes) -> tuple[Samples, int]:
     """Samples (N, channels) in [−1, 1] and rate of a wav file.
 
     Reference:
-        Multimedia Programming Interface and Data Specifications 1.0 (IBM, Microsoft, 1991), "Waveform Audio File Format".
+        Multimedia Programming Interface and Data Specifications 1.0 (IBM, Microsoft, 1991), section "WAVE".
         https://www.mmsp.ece.mcgill.ca/Documents/AudioFormats/WAVE/WAVE.html
     """
     if content[:4] not in (b"RIFF", b"RIFX") or content[8:12] != b"WAVE":
@@ -153,8 +153,7 @@ def _mu_law(code: npt.NDArray[np.uint8]) -> Samples:
         Pulse code modulation of voice frequencies, Recommendation G.711 (ITU-T, 1988), table 2.
         https://www.itu.int/rec/T-REC-G.711
     """
-    bits = ~code
-    sign, exponent, mantissa = _parts(bits)
+    sign, exponent, mantissa = _parts(code ^ 0xFF)
     return -sign * ((2 * mantissa + 33) * 2**exponent - 33) / 8192
 
 

@@ -235,9 +235,7 @@ class TestAudioFolder:
             AudioFolder(self.fill(tmp_path, range(2)), **options)
 
     def test_no_such_folder(self, tmp_path):
-        with pytest.raises(
-            ValueError, match=r"no such folder; want a folder with files of \.flac, \.mp3, \.ogg, \.wav"
-        ):
+        with pytest.raises(ValueError, match=r"no such folder; want a folder with files of \.flac, .*\.wav"):
             AudioFolder(tmp_path / "nowhere", length=8)
 
 
