@@ -171,7 +171,7 @@ def _a_law(code: npt.NDArray[np.uint8]) -> Samples:
     return sign * steps / 4096
 
 
-def _parts(bits: npt.NDArray[np.uint8]) -> tuple[Samples, Samples, Samples]:
+def _parts(bits: npt.NDArray[np.integer]) -> tuple[Samples, Samples, Samples]:
     """Sign (+1 where the first bit is set, else −1), exponent and mantissa."""
     sign = np.where(bits & 0x80, 1.0, -1.0)
     return sign, ((bits >> 4) & 7).astype(np.float64), (bits & 15).astype(np.float64)
