@@ -139,9 +139,12 @@ def _unreadable_of(entry: Path, values: Path, num_files: int, row_size: int) -> 
 def _key(root: Path, files: Sequence[str], settings: str) -> str:
     described: list[Any] = [1, str(root.resolve()), settings]  # 1: the version of the format
     for file in files:
-        path = root / file
-        status = path.stat() if path.exists() else None
-        described.append([file, *((status.st_size, status.st_mtime_ns) if status else ())])
+        try:
+            status = os.stat(f"{root}/{file}")
+        except OSError:  # a link to nothing, say, which the reader will name
+            described.append([file])
+        else:
+            described.append([file, status.st_size, status.st_mtime_ns])
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:32]
 
 

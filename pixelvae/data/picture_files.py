@@ -77,9 +77,9 @@ class PictureReader:
         try:
             with Image.open(file, formats=_formats()) as image:
                 self._draft(image)
-                picture = ImageOps.exif_transpose(image)  # loads the pixels, turned as the camera was held
-                format_name = image.format
-            picture = self._fitted(self._opaque(_in_8_bits(picture, format_name)).convert(self.mode))
+                ImageOps.exif_transpose(image, in_place=True)  # loads the pixels, turned as the camera was held
+                picture = self._opaque(_in_8_bits(image))
+                picture = self._fitted(picture if picture.mode == self.mode else picture.convert(self.mode))
         except Image.UnidentifiedImageError as error:
             unknown = ValueError(f"it holds none of {', '.join(_formats())}")
             raise FileError.of("picture", file, unknown) from error
@@ -127,9 +127,9 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in known)
 
 
-def _in_8_bits(picture: Image.Image, format_name: str | None) -> Image.Image:
+def _in_8_bits(picture: Image.Image) -> Image.Image:
     """The picture itself, or grey values of 16 bits divided by 257."""
-    if picture.mode in _WIDE_MODES or (picture.mode == "I" and format_name in _WIDE_FORMATS):
+    if picture.mode in _WIDE_MODES or (picture.mode == "I" and picture.format in _WIDE_FORMATS):
         values = np.asarray(picture).astype(np.uint32)
         return Image.fromarray(((values + 128) // 257).clip(0, 255).astype(np.uint8))
     if picture.mode.startswith(("I", "F")):

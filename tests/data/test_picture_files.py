@@ -147,7 +147,9 @@ class TestFit:
         Image.new("L", (640, 480)).save(tmp_path / "a.jpg")
         loaded = []
         transpose = ImageOps.exif_transpose
-        monkeypatch.setattr(ImageOps, "exif_transpose", lambda image: loaded.append(image.size) or transpose(image))
+        monkeypatch.setattr(
+            ImageOps, "exif_transpose", lambda image, **how: loaded.append(image.size) or transpose(image, **how)
+        )
         for size in (30, 60, 200):
             read(tmp_path / "a.jpg", size)
         assert loaded == [(80, 60), (160, 120), (640, 480)]
