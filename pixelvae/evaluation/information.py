@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.splits import Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
@@ -63,8 +64,15 @@ def encode_split(
     batch_size: int | None = None,
     max_images: int | None = None,
 ) -> list[Distribution]:
-    """q(h|x) of every example of a split, or of ``max_images`` spread over it, in order, a batch at a time."""
-    batch_size = default_batch_size(split) if batch_size is None else batch_size
+    """q(h|x) of every example of a split, or of ``max_images`` spread over it, in order, a batch at a time.
+
+    Raises:
+        ValueError: If the split is not of the model's data, the model has no latents, or an argument is out of range.
+    """
+    require_split(split, model.spec)
+    if max_images is not None:
+        require_count("max_images", max_images)
+    batch_size = default_batch_size(split) if batch_size is None else require_count("batch_size", batch_size)
     batches: list[Distribution] = []
     for key in sequential(split, batch_size, max_images):
         x, y = (tensor.to(device) for tensor in split[key])
@@ -118,6 +126,7 @@ def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualI
         >>> round(mutual_information([far_apart], seed=0).nats, 4)  # log 8: h says which of the eight it is
         2.0794
     """
+    require_seed(seed)
     if not batches:
         raise ValueError("no posteriors; wanted those of at least one example")
     generator = torch.Generator().manual_seed(seed)
@@ -163,6 +172,7 @@ def latent_health(
     model: GenerativeModel, split: Split, *, seed: int, device: torch.device, max_images: int | None = None
 ) -> Health:
     """Whether the latents are alive, on ``max_images`` evenly spaced examples. Costs one pass of the encoder."""
+    require_seed(seed)
     batches = encode_split(model, split, device=device, max_images=max_images)
     return Health(
         mutual_information(batches, seed=seed), active_units(means_of(batches)).cpu(), latent_information(batches)
