@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pixelvae.boundary import require_count, require_seed, require_split
-from pixelvae.data.splits import BatchKey, Split
+from pixelvae.data.splits import Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
 from pixelvae.latents.information import pair_log_prob
@@ -67,7 +67,7 @@ def encode_split(
     batch_size: int | None = None,
     max_images: int | None = None,
 ) -> list[Distribution]:
-    """q(h|x) of every example of a split, or of ``max_images`` evenly spaced ones, in order, a batch at a time.
+    """q(h|x) of every example of a split, or of ``max_images`` spread over it, in order, a batch at a time.
 
     Raises:
         ValueError: If the split is not of the model's data, the model has no latents, or an argument is out of range.
@@ -77,21 +77,10 @@ def encode_split(
         require_count("max_images", max_images)
     batch_size = default_batch_size(split) if batch_size is None else require_count("batch_size", batch_size)
     batches: list[Distribution] = []
-    for indices in evenly_spaced(len(split), max_images).split(batch_size):
-        x, y = (tensor.to(device) for tensor in split[BatchKey(indices, epoch=0)])
+    for key in sequential(split, batch_size, max_images):
+        x, y = (tensor.to(device) for tensor in split[key])
         batches.append(model.encode(x, y))
     return batches
-
-
-def evenly_spaced(num_examples: int, max_images: int | None) -> Tensor:
-    """At most ``max_images`` positions, evenly spaced over a split, in order: a split may be sorted by class.
-
-    Example:
-        >>> evenly_spaced(10, 5), evenly_spaced(3, None), evenly_spaced(2, 5)
-        (tensor([0, 2, 4, 6, 8]), tensor([0, 1, 2]), tensor([0, 1]))
-    """
-    n = num_examples if max_images is None else min(max_images, num_examples)
-    return torch.arange(n) * num_examples // max(n, 1)
 
 
 def posterior_means(
