@@ -48,6 +48,19 @@ class Split(Dataset[tuple[Tensor, Tensor]], ABC):
     def __getitem__(self, key: BatchKey) -> tuple[Tensor, Tensor]:
         """The batch (x, y): a function of `key` alone, in any process."""
 
+    @property
+    def class_names(self) -> tuple[tuple[str, ...], ...]:
+        """A name for each class of each kind of label: its number, unless the data set has better ones."""
+        return tuple(tuple(map(str, range(number))) for number in self.spec.num_classes)
+
+    def labels(self, indices: Tensor) -> Tensor:
+        """The labels of some examples, (B,) -> (B, L), where possible without reading the examples themselves."""
+        return torch.cat([self[BatchKey(part, epoch=0)][1] for part in indices.split(1000)])
+
+    def files(self, indices: Tensor) -> list[str]:
+        """Paths of some examples within the folder of the data set, (B,) -> B; none where examples are no files."""
+        return []
+
 
 class DataSet(ABC):
     """Three disjoint splits of one kind of example; the type of the `data` option.
@@ -75,6 +88,11 @@ class DataSet(ABC):
     def spec(self) -> DataSpec:
         """Shape, levels and labels, the same for all three splits."""
         return self.train.spec
+
+    @property
+    def class_names(self) -> tuple[tuple[str, ...], ...]:
+        """A name for each class of each kind of label, the same for all three splits."""
+        return self.train.class_names
 
 
 class Batches(Sampler[BatchKey]):
