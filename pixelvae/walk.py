@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pixelvae.decoders.base import Decoder, Stepper, StepperKind
 from pixelvae.likelihoods import Likelihood
+from pixelvae.progress import tqdm
 from pixelvae.sampling import engine
 from pixelvae.sampling.engine import Walked
 

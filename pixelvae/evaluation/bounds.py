@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import Split, sequential
 from pixelvae.distributed import World
 from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
 
 
 class Bounds(NamedTuple):
@@ -24,12 +24,14 @@ class Bounds(NamedTuple):
         kl_groups: (G,) KL of every group of latents.
         num_images: How many examples were averaged.
         num_dims: Values of an example, by which bits/dim divides; absent ones are not counted.
+        stderr: Standard error of the mean elbo over the examples.
     """
 
     log_px: float
     kl_groups: Tensor
     num_images: int
     num_dims: float
+    stderr: float = math.nan
 
     @property
     def kl(self) -> float:
@@ -84,7 +86,7 @@ def evaluate_bound(
         progress: Whether to show a progress bar.
     """
     keep_freed_memory()
-    total: Tensor | None = None  # log_px, kl of every group, values, examples
+    total: Tensor | None = None  # log_px, kl of every group, elbo², values, examples
     batch_size = default_batch_size(split) if batch_size is None else batch_size
     keys = list(sequential(split, batch_size))
     if max_images is not None:
@@ -95,14 +97,28 @@ def evaluate_bound(
         x, y = (tensor.to(world.device) for tensor in split[keys[i]])
         generator = torch.Generator().manual_seed(seed + i)
         bound = model(x, y, noise=model.draw_noise(len(x), generator))
-        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), (x != ABSENT).sum()[None], x.new_tensor([len(x)])]
+        squares = bound.elbo.double().square().sum()[None]
+        terms = [
+            bound.log_px.sum()[None],
+            bound.kl_groups.sum(0),
+            squares,
+            (x != ABSENT).sum()[None],
+            x.new_tensor([len(x)]),
+        ]
         sums = torch.cat([term.double() for term in terms])
         total = sums if total is None else total + sums
     if total is None:  # more ranks than batches
-        total = torch.zeros(3 + _num_groups(model), dtype=torch.double, device=world.device)
+        total = torch.zeros(4 + _num_groups(model), dtype=torch.double, device=world.device)
     total = world.sum(total).cpu()
     means = total[:-1] / total[-1]
-    return Bounds(float(means[0]), means[1:-1], int(total[-1]), float(means[-1]))
+    log_px, kl_groups, count = float(means[0]), means[1:-2], int(total[-1])
+    elbo = log_px - float(kl_groups.sum())
+    return Bounds(log_px, kl_groups, count, float(means[-1]), _stderr(elbo, float(means[-2]), count))
+
+
+def _stderr(mean: float, mean_square: float, count: int) -> float:
+    """Standard error of a mean over ``count`` examples; NaN for a single one."""
+    return math.sqrt(max(mean_square - mean**2, 0.0) / (count - 1)) if count > 1 else math.nan
 
 
 def default_batch_size(split: Split) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from pixelvae.likelihoods import Likelihood
 LikelihoodFactory = Callable[[DataSpec], Likelihood]
 DecoderFactory = Callable[[DataSpec, int, int], Decoder]  # spec, num_params, context_dim
 ContextFactory = Callable[[DataSpec, int], Context]  # spec, latent_dim
+
+PARTS = ("likelihood", "decoder", "encoder", "prior", "context")
+"""The names of a model's parts; without latents there is no encoder and no prior."""
 
 
 class Bound(NamedTuple):
@@ -71,6 +74,8 @@ class GenerativeModel(nn.Module, ABC):
         latent_dim: int,
     ) -> None:
         super().__init__()
+        self.parts: dict[str, Any] = {"likelihood": likelihood, "decoder": decoder, "context": context}  # as given
+        self._is_frozen = False
         self.spec, self.latent_dim = spec, latent_dim
         self.likelihood = likelihood(spec)
         self.context = context(spec, latent_dim)
@@ -99,6 +104,25 @@ class GenerativeModel(nn.Module, ABC):
     def has_latents(self) -> bool:
         """Whether there is an h: then it has ``latent_dim`` dimensions."""
         return self.latent_dim > 0
+
+    def freeze(self) -> Self:
+        """Evaluation mode without gradients, in which models are loaded; ``train()`` gives both back."""
+        self._is_frozen = True
+        return self.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, with gradients again if ``freeze`` took them; evaluation mode if ``mode`` is false."""
+        if mode and self._is_frozen:
+            self._is_frozen = False
+            self.requires_grad_(True)
+        return super().train(mode)
+
+    def __repr__(self) -> str:
+        children = dict(self.named_children())
+        names = [type(children[name]).__name__ for name in PARTS if name in children]
+        latents = f", latent_dim {self.latent_dim}" if self.has_latents else ""
+        number = sum(parameter.numel() for parameter in self.parameters())
+        return f"{type(self).__name__}({self.spec.summary}{latents}: {', '.join(names)}; {number:,} parameters)"
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None = None, *, noise: Tensor) -> Bound:
