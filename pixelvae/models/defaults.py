@@ -16,7 +16,7 @@ from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
 from pixelvae.decoders.wavenet import WaveNet
 from pixelvae.latents.encoders import ConvEncoder, Encoder, WaveEncoder
 from pixelvae.likelihoods import Categorical, DiscretizedLogisticMixture, Likelihood
-from pixelvae.models.base import ContextFactory, DecoderFactory, LikelihoodFactory
+from pixelvae.models.base import ContextFactory, DecoderFactory, LikelihoodFactory, build_part
 
 CHANNELS, HEAD_CHANNELS = 32, 64
 MOST_DILATIONS = 10  # of a stack: the last one is then 512 samples
@@ -47,9 +47,10 @@ def decoder(spec: DataSpec, *, num_layers: int, first_kernel_size: int) -> Decod
     )
 
 
-def unmasked(given: DecoderFactory, chosen: Likelihood) -> DecoderFactory:
+def unmasked(given: DecoderFactory, chosen: LikelihoodFactory, spec: DataSpec) -> DecoderFactory:
     """The decoder, with ``channel_masked=False`` where the likelihood orders the channels and nothing is said of it."""
-    if not chosen.orders_channels or "channel_masked" not in inspect.signature(given).parameters:
+    orders_channels = build_part("likelihood", chosen, Likelihood, spec).orders_channels
+    if not orders_channels or "channel_masked" not in inspect.signature(given).parameters:
         return given
     if isinstance(given, partial) and "channel_masked" in given.keywords:
         return given

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from pixelvae.boundary import require_batch
 from pixelvae.checkpoint import Progress
 from pixelvae.distributed import World, autocast, resolve_precision
 from pixelvae.models.base import Bound, GenerativeModel
@@ -139,14 +140,16 @@ class Trainer:
     def update(self, x: Tensor, y: Tensor) -> Measurement:
         """One step on this rank's (x, y). Does not wait for the device; skips the update if it is not finite."""
         training = self.training
-        x, y = x.to(self.world.device, non_blocking=True), y.to(self.world.device, non_blocking=True)
+        x, labels = require_batch(x, y, self.model.spec, self.world.device, synchronise=False)
         learning_rate = training.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         beta = self.beta
         self.optimizer.zero_grad()
-        parts = zip(*(tensor.chunk(training.accumulate) for tensor in (x, y, self.noise(len(x)))), strict=True)
-        terms = self.world.mean(torch.stack([self.backward(*part, beta) for part in parts]).mean(0))
+        chunks: list[Sequence[Any]] = [x.chunk(training.accumulate), self.noise(len(x)).chunk(training.accumulate)]
+        chunks.append([None] * len(chunks[0]) if labels is None else labels.chunk(training.accumulate))
+        measured = [self.backward(*chunk, beta) for chunk in zip(*chunks, strict=True)]
+        terms = self.world.mean(torch.stack(measured).mean(0))
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm or math.inf)
         self.optimizer.found_inf = (~(terms[0] + grad_norm).isfinite()).float()  # type: ignore[attr-defined]
         self.optimizer.step()  # a fused optimizer leaves the weights as they are where found_inf is 1
@@ -157,10 +160,10 @@ class Trainer:
         values = torch.cat([terms, grad_norm[None].to(terms), beta * terms.new_ones(1)])
         return Measurement(self.step, learning_rate, len(x) * self.world.size, values)
 
-    def backward(self, x: Tensor, y: Tensor, noise: Tensor, beta: Tensor | float) -> Tensor:
+    def backward(self, x: Tensor, noise: Tensor, y: Tensor | None, beta: Tensor | float) -> Tensor:
         """Add this batch's share of the gradients of an update; its loss, log_px and KL groups, (2 + G,)."""
         with autocast(self.training.precision, self.world.device):
-            bound = self.bound(x, y, noise=noise)
+            bound = self.bound(x, y, noise=noise, checked=True)
         loss = self.objective.loss(bound, beta, self.world.mean)
         (loss / self.training.accumulate).backward()
         return torch.cat([loss[None], bound.log_px.mean()[None], bound.kl_groups.mean(0)]).detach()
