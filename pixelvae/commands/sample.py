@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from pixelvae.checkpoint import load
 from pixelvae.commands.checkpoints import device_of, origin, save_with_settings
+from pixelvae.commands.trust import trusted
 from pixelvae.data import DataSpec
 from pixelvae.data.labels import label_combinations
 from pixelvae.decoders.base import StepperKind
@@ -26,6 +28,7 @@ def main(
     seed: int = 0,
     stepper: StepperKind = "auto",
     device: str = "auto",
+    trust: Sequence[str] = (),
 ) -> None:
     """Draw h ~ p(h) and x ~ p(x | h, y), and write samples.png and samples.safetensors (x, h, y).
 
@@ -40,11 +43,12 @@ def main(
         seed: Sample i depends on seed + i (and on its label) alone.
         stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules whose classes the checkpoint may name, such as that of a decoder of your own.
     """
     if num is not None and num < 1:
         raise ValueError(f"num={num}; wanted at least 1")
     world = connect(device)
-    model = load(checkpoint, device=world.device)
+    model = load(checkpoint, device=world.device, classes=trusted(trust))
     rows = labels_of_rows(model.spec, label)  # (R, L)
     columns = num or (10 if rows.shape[1] else 100)
     y = rows.repeat_interleave(columns, 0).to(device_of(model))

@@ -47,6 +47,16 @@ class DataSpec(NamedTuple):
         return prod(self.shape)
 
     @property
+    def storage_dtype(self) -> torch.dtype:
+        """The smallest integer type of all levels, in which they are saved; it does not hold ``ABSENT``.
+
+        Example:
+            >>> DataSpec((1, 7, 7), levels=256).storage_dtype, DataSpec((1, 7, 7), levels=512).storage_dtype
+            (torch.uint8, torch.int16)
+        """
+        return torch.uint8 if self.levels <= 2**8 else torch.int16 if self.levels <= 2**15 else torch.int32
+
+    @property
     def summary(self) -> str:
         """Shape, levels and classes in a few words.
 

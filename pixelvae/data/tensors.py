@@ -87,8 +87,9 @@ class TensorData(DataSet):
             shapes = ", ".join(str(tuple(part.shape)) for part in xs)
             raise ValueError(f"train, validation and test have shapes {shapes}; wanted one shape of example")
         labels = _labels(ys, [len(part) for part in xs])
-        joint_x, joint_y = torch.cat([_compact(part, levels) for part in xs]), torch.cat(labels)
+        joint_x, joint_y = torch.cat(xs), torch.cat(labels)
         spec = DataSpec(tuple(joint_x.shape[1:]), levels, _num_classes(joint_y, num_classes))
+        joint_x = joint_x.to(spec.storage_dtype if int(joint_x.min()) >= 0 else torch.int32)
         rows = _divided(len(joint_x), seed) if len(xs) == 1 else torch.arange(len(joint_x)).split([len(p) for p in xs])
         super().__init__(*(TensorSplit(joint_x, joint_y, part, spec) for part in rows))
         self.init_args = {"levels": levels, "num_classes": list(spec.num_classes), "seed": seed}  # without the tensors
@@ -172,13 +173,6 @@ def _num_classes(y: Tensor, given: int | Sequence[int] | None) -> tuple[int, ...
             "from 0 and below the number of classes of their kind"
         )
     return tuple(wanted)
-
-
-def _compact(x: Tensor, levels: int) -> Tensor:
-    """The same levels in as few bytes as hold them and ABSENT."""
-    if levels <= 256 and int(x.min()) >= 0:
-        return x.to(torch.uint8)
-    return x.to(torch.int16 if levels <= 2**15 else torch.int32)
 
 
 def _divided(size: int, seed: int) -> Sequence[Tensor]:

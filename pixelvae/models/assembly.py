@@ -219,12 +219,16 @@ def described(part: Any, option: str) -> dict[str, Any]:
         )
     entry: dict[str, Any] = {"class_path": path_of(cls)}
     if options:
-        entry["init_args"] = {name: _plain(value, f"{option}.{name}") for name, value in options.items()}
+        entry["init_args"] = {name: plain(value, f"{option}.{name}") for name, value in options.items()}
     return entry
 
 
-def _plain(value: Any, option: str) -> Any:
-    """A value of YAML's types."""
+def plain(value: Any, option: str) -> Any:
+    """A value of YAML's types: paths become words, tuples lists, numbers of numpy those of Python.
+
+    Raises:
+        ConfigurationError: If it is or holds anything else.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, Integral | Real):  # of Python or numpy
@@ -232,9 +236,9 @@ def _plain(value: Any, option: str) -> Any:
     if isinstance(value, str | Path):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(name): _plain(inner, f"{option}.{name}") for name, inner in value.items()}
+        return {str(name): plain(inner, f"{option}.{name}") for name, inner in value.items()}
     if isinstance(value, Sequence):
-        return [_plain(inner, option) for inner in value]
+        return [plain(inner, option) for inner in value]
     raise ConfigurationError(
         f"{option}={value!r} cannot be kept in a checkpoint; give numbers, words, lists or mappings"
     )
