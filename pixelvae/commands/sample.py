@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from pixelvae.checkpoint import load
@@ -78,7 +77,7 @@ def main(
         title=f"Samples of a {type(model).__name__}",
         caption=origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}"),
     )
-    tensors = {"x": x.to(torch.uint8), "y": y} | ({} if h is None else {"h": h})
+    tensors = {"x": x.to(model.spec.storage_dtype), "y": y} | ({} if h is None else {"h": h})
     settings = {"temperature": temperature, "seed": seed, "stepper": stepper}
     save_with_settings(checkpoint, out, "samples", figure, tensors, settings, content=f"{len(x)} samples")
 

@@ -103,13 +103,15 @@ class DataSet(ABC):
     validation: Split
     test: Split
     init_args: dict[str, Any]
-    """The constructor's arguments, by name: the configuration of the data set."""
+    """The constructor's arguments by name, defaults included: the configuration of the data set."""
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Record the constructor's arguments, so that a run can name its data set; ``__init__`` checks them."""
         data = super().__new__(cls)
         try:
-            data.init_args = dict(inspect.signature(cls).bind_partial(*args, **options).arguments)
+            bound = inspect.signature(cls).bind_partial(*args, **options)
+            bound.apply_defaults()
+            data.init_args = dict(bound.arguments)
         except TypeError:  # __init__ raises the same error, with the traceback that the caller expects
             data.init_args = {}
         return data

@@ -204,12 +204,14 @@ def parts_in(module: ModuleType) -> list[type]:
 def described(part: Any, option: str) -> dict[str, Any]:
     """The entry of a configuration that ``factory`` makes this class, or ``functools.partial`` of a class, of.
 
+    Keyword-only options that are not given are recorded with their defaults, which another version may change.
+
     Raises:
         ConfigurationError: If it is anything else, or has arguments that a YAML file cannot hold.
 
     Example:
         >>> described(partial(FlowPrior, hidden_channels=(8,)), "prior")
-        {'class_path': 'pixelvae.FlowPrior', 'init_args': {'hidden_channels': [8]}}
+        {'class_path': 'pixelvae.FlowPrior', 'init_args': {'num_transforms': 4, 'hidden_channels': [8]}}
     """
     cls, options = (part.func, part.keywords) if isinstance(part, partial) and not part.args else (part, {})
     if not inspect.isclass(cls):
@@ -218,7 +220,12 @@ def described(part: Any, option: str) -> dict[str, Any]:
             "arguments by name"
         )
     entry: dict[str, Any] = {"class_path": path_of(cls)}
-    if options:
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+    }
+    if options := defaults | options:
         entry["init_args"] = {name: plain(value, f"{option}.{name}") for name, value in options.items()}
     return entry
 

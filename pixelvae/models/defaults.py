@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -54,7 +55,8 @@ def unmasked(given: DecoderFactory, chosen: LikelihoodFactory, spec: DataSpec) -
         return given
     if isinstance(given, partial) and "channel_masked" in given.keywords:
         return given
-    return partial(given, channel_masked=False)
+    options: dict[str, Any] = {"channel_masked": False}
+    return partial(given, **options)
 
 
 def encoder(spec: DataSpec) -> Callable[[DataSpec, int], Encoder]:

@@ -146,9 +146,9 @@ class Trainer:
             group["lr"] = learning_rate
         beta = self.beta
         self.optimizer.zero_grad()
-        chunks: list[Sequence[Any]] = [x.chunk(training.accumulate), self.noise(len(x)).chunk(training.accumulate)]
-        chunks.append([None] * len(chunks[0]) if labels is None else labels.chunk(training.accumulate))
-        measured = [self.backward(*chunk, beta) for chunk in zip(*chunks, strict=True)]
+        xs, noises = x.chunk(training.accumulate), self.noise(len(x)).chunk(training.accumulate)
+        ys = [None] * len(xs) if labels is None else labels.chunk(training.accumulate)
+        measured = [self.backward(*batch, beta) for batch in zip(xs, noises, ys, strict=True)]
         terms = self.world.mean(torch.stack(measured).mean(0))
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm or math.inf)
         self.optimizer.found_inf = (~(terms[0] + grad_norm).isfinite()).float()  # type: ignore[attr-defined]
