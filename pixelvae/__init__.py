@@ -18,7 +18,7 @@ from pixelvae.data import (
     SpokenDigits,
     TensorData,
 )
-from pixelvae.data.transforms import requantise
+from pixelvae.data.transforms import mu_law_decode, mu_law_encode, requantise
 from pixelvae.decoders.base import AutoregressiveDecoder
 from pixelvae.decoders.factorised import Factorised
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
@@ -87,6 +87,8 @@ __all__ = [
     "interpolate",
     "load",
     "load_data",
+    "mu_law_decode",
+    "mu_law_encode",
     "reconstruct",
     "requantise",
     "sample",

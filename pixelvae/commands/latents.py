@@ -137,13 +137,8 @@ def pictures(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     """All pictures by name, the tensors that they show, and the measurements."""
     figures: dict[str, Figure] = {}
     points = look.points
-    tensors: Tensors = {
-        "x": points.x.to(look.model.spec.storage_dtype),
-        "y": points.y,
-        "h": points.means,
-        "kl": points.kl,
-    }
-    tensors |= {"rows": look.rows, "scale": points.scale}
+    tensors: Tensors = {"x": points.x.to(look.model.spec.storage_dtype), "y": points.y, "h": points.means}
+    tensors |= {"kl": points.kl, "rows": look.rows, "scale": points.scale}
     facts: Facts = {}
     parts = (planes, traversed, nearest, between_four, decompressed, completed)
     for number, part in enumerate(parts, 1):
@@ -202,11 +197,8 @@ def traversed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         f"images have the same random numbers: only h changes.{look.given} {look.how}",
     )
     facts = {"variance_of_means_per_dim": [round(value, 4) for value in variances.tolist()]}
-    return (
-        {"traversals": figure},
-        {"traversals": x.to(look.model.spec.storage_dtype), "traversals_h": h, "dims": dims},
-        facts,
-    )
+    drawn = x.to(look.model.spec.storage_dtype)
+    return {"traversals": figure}, {"traversals": drawn, "traversals_h": h, "dims": dims}, facts
 
 
 def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:

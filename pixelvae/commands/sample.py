@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -27,7 +26,7 @@ def main(
     seed: int = 0,
     stepper: StepperKind = "auto",
     device: str = "auto",
-    trust: Sequence[str] = (),
+    trust: str | None = None,
 ) -> None:
     """Draw h ~ p(h) and x ~ p(x | h, y), and write samples.png and samples.safetensors (x, h, y).
 
@@ -42,7 +41,7 @@ def main(
         seed: Sample i depends on seed + i (and on its label) alone.
         stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
         device: auto, cpu, cuda, or any other that torch knows.
-        trust: Modules whose classes the checkpoint may name, such as that of a decoder of your own.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if num is not None and num < 1:
         raise ValueError(f"num={num}; wanted at least 1")

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from pixelvae.models.assembly import parts_in
 
 
-def trusted(modules: Sequence[str]) -> list[type]:
+def trusted(modules: str | None) -> list[type]:
     """The data sets and parts of models in some modules, which are imported, also from the current folder.
+
+    Args:
+        modules: Names, separated by commas; None for no module.
 
     Raises:
         ValueError: If a module is not there, or holds no such class.
 
     Example:
-        >>> trusted(["tests.nowhere"])
+        >>> trusted("tests.nowhere")
         Traceback (most recent call last):
         ValueError: --trust tests.nowhere: there is no such module (No module named 'tests.nowhere')
     """
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        return [cls for module in modules for cls in _classes(module)]
+        return [cls for name in (modules or "").split(",") if name for cls in _classes(name.strip())]
     finally:
         sys.path.remove(here)
 

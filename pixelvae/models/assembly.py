@@ -178,16 +178,15 @@ def how_to_open(config: Mapping[str, Any]) -> str:
     """How a checkpoint with classes from outside the package is opened again; empty without such classes.
 
     Example:
-        >>> how_to_open({"decoder": {"class_path": "mine.Net"}})
-        "mine.Net is not a class of pixelvae: open the checkpoints with pixelvae.load(FOLDER, classes=[Net]), \
-or with --trust mine in a command"
+        >>> how_to_open({"decoder": {"class_path": "mine.Net"}}).partition(": ")[2]
+        'open the checkpoints with pixelvae.load(FOLDER, classes=[Net]), or with --trust mine in a command'
     """
     paths = foreign_classes(config)
     if not paths:
         return ""
     names = ", ".join(path.rpartition(".")[2] for path in paths)
     modules = sorted({path.partition(".<locals>")[0].rpartition(".")[0] for path in paths} - {"__main__", ""})
-    commands = f", or with --trust {' '.join(modules)} in a command" if modules else ""
+    commands = f", or with --trust {','.join(modules)} in a command" if modules else ""
     what = "is not a class of pixelvae" if len(paths) == 1 else "are not classes of pixelvae"
     return f"{', '.join(paths)} {what}: open the checkpoints with pixelvae.load(FOLDER, classes=[{names}]){commands}"
 
