@@ -91,7 +91,7 @@ def evaluate_bound(
     """
     batch_size = _checked_batch_size(model, split, batch_size, max_images, seed)
     keep_freed_memory()
-    total: Tensor | None = None  # log_px, kl of every group, elbo², values, examples
+    total: Tensor | None = None  # log_px, kl of every group, elbo, elbo², values, examples
     keys = list(sequential(split, batch_size))
     if max_images is not None:
         keys = keys[: math.ceil(max_images / batch_size)]
@@ -101,17 +101,17 @@ def evaluate_bound(
         x, y = split[keys[i]]  # checked where they are, on the CPU, before the model moves them
         bound = model(x, y, noise=torch.Generator().manual_seed(seed + i))
         counts = torch.stack([(x != ABSENT).sum(), torch.tensor(len(x))]).to(world.device)
-        squares = bound.elbo.double().square().sum()[None]
-        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), squares, counts]
+        elbo = bound.elbo.double()  # float32 squares would lose the variance
+        moments = torch.stack([elbo.sum(), elbo.square().sum()])
+        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), moments, counts]
         sums = torch.cat([term.double() for term in terms])
         total = sums if total is None else total + sums
     if total is None:  # more ranks than batches
-        total = torch.zeros(4 + _num_groups(model), dtype=torch.double, device=world.device)
+        total = torch.zeros(5 + _num_groups(model), dtype=torch.double, device=world.device)
     total = world.sum(total).cpu()
     means = total[:-1] / total[-1]
-    log_px, kl_groups, count = float(means[0]), means[1:-2], int(total[-1])
-    elbo = log_px - float(kl_groups.sum())
-    return Bounds(log_px, kl_groups, count, float(means[-1]), _stderr(elbo, float(means[-2]), count))
+    count = int(total[-1])
+    return Bounds(float(means[0]), means[1:-3], count, float(means[-1]), _stderr(*means[-3:-1].tolist(), count))
 
 
 def _stderr(mean: float, mean_square: float, count: int) -> float:
