@@ -110,8 +110,8 @@ def evaluate_bound(
         total = torch.zeros(5 + _num_groups(model), dtype=torch.double, device=world.device)
     total = world.sum(total).cpu()
     means = total[:-1] / total[-1]
-    count = int(total[-1])
-    return Bounds(float(means[0]), means[1:-3], count, float(means[-1]), _stderr(*means[-3:-1].tolist(), count))
+    count, (mean, mean_square) = int(total[-1]), means[-3:-1].tolist()
+    return Bounds(float(means[0]), means[1:-3], count, float(means[-1]), _stderr(mean, mean_square, count))
 
 
 def _stderr(mean: float, mean_square: float, count: int) -> float:
