@@ -45,17 +45,17 @@ def require_temperature(temperature: float) -> float:
     return float(temperature)
 
 
-def require_sources(sources: Sequence[torch.Generator]) -> list[torch.Generator]:
+def require_sources(sources: Sequence[torch.Generator], name: str = "sources") -> list[torch.Generator]:
     """One CPU generator for each sample, at least one.
 
     Raises:
         ValueError: If there is none, or anything else among them.
     """
     if not isinstance(sources, Sequence) or not sources:
-        raise ValueError(f"sources={sources!r}; wanted a list of generators: generators(seed, n)")
+        raise ValueError(f"{name}={sources!r}; wanted a list of generators: generators(seed, n)")
     for source in sources:
         if not isinstance(source, torch.Generator) or source.device.type != "cpu":
-            raise ValueError(f"a source is {source!r}; wanted CPU generators: generators(seed, n)")
+            raise ValueError(f"{name} holds {source!r}; wanted CPU generators: torch.Generator().manual_seed(0)")
     return list(sources)
 
 
@@ -63,8 +63,10 @@ def require_split(split: Split, spec: DataSpec) -> None:
     """A split of the data that a model is of.
 
     Raises:
-        ValueError: If shape, levels or labels differ, or the split is empty.
+        ValueError: If it is no split, shape, levels or labels differ, or it is empty.
     """
+    if not isinstance(split, Split):
+        raise ValueError(f"the split is a {type(split).__name__}; wanted a split of a data set, such as data.test")
     has = split.spec
     if has.shape != spec.shape:
         raise ValueError(f"the split has examples of shape {has.shape}; the model wants {spec.shape}")

@@ -33,7 +33,9 @@ def require_latents(
         raise ValueError(f"{name} has shape {given}; wanted None, for the model has no latents")
     rows = n or (given[0] if given else 1) or 1
     if h is None or given != (rows, latent_dim):
-        raise ValueError(f"{name} has shape {given}; wanted ({n or 'B'}, {latent_dim}), as of model.encode(x).mean")
+        raise ValueError(
+            f"{name} has shape {given}; wanted ({n or 'B'}, {latent_dim}): a row for each of x, or of sources"
+        )
     if not h.dtype.is_floating_point:
         raise ValueError(f"{name} is {h.dtype}; wanted floating-point numbers: {name}.float()")
     if may_read(h, synchronise=True) and not bool(h.isfinite().all()):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelvae.boundary import require_count, require_split
+from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.spec import DataSpec, levels_to_signal
 from pixelvae.data.splits import Batches, BatchKey, Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
@@ -141,6 +141,7 @@ def reconstruction_agreement(
     require_split(split, model.spec)
     require_split(split, classifier.spec)
     require_count("max_images", max_images)
+    require_seed(seed, len(split))
     indices = evenly_spaced(len(split), max_images)
     size = default_batch_size(split)
     right = torch.zeros(2, dtype=torch.double)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pixelvae.boundary import require_split
+from pixelvae.boundary import require_seed, require_split
 from pixelvae.data.splits import BatchKey, Split
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.models.base import GenerativeModel
@@ -63,6 +63,7 @@ def posteriors(
         ValueError: If ``num_images`` is out of range, the split is not of the model's data, or it has no latents.
     """
     require_split(split, model.spec)
+    require_seed(seed, len(split))
     num_images = min(len(split), MAX_POINTS) if num_images is None else num_images
     if not MIN_POINTS <= num_images <= min(len(split), MAX_POINTS):
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pixelvae.boundary import require_count, require_split
+from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.splits import BatchKey, Split
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
@@ -137,6 +137,7 @@ def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualI
         >>> round(mutual_information([far_apart], seed=0).nats, 4)  # log 8: h says which of the eight it is
         2.0794
     """
+    require_seed(seed)
     if not batches:
         raise ValueError("no posteriors; wanted those of at least one example")
     generator = torch.Generator().manual_seed(seed)
@@ -182,6 +183,7 @@ def latent_health(
     model: GenerativeModel, split: Split, *, seed: int, device: torch.device, max_images: int | None = None
 ) -> Health:
     """Whether the latents are alive, on ``max_images`` evenly spaced examples. Costs one pass of the encoder."""
+    require_seed(seed)
     batches = encode_split(model, split, device=device, max_images=max_images)
     return Health(
         mutual_information(batches, seed=seed), active_units(means_of(batches)).cpu(), latent_information(batches)

@@ -200,7 +200,7 @@ class GenerativeModel(nn.Module, ABC):
         """log p(x, h) − log q(h|x) of ``num_samples`` draws h ~ q(h|x), in nats. -> (S, B)."""
         x, y = require_batch(x, y, self.spec, self.device)
         require_count("num_samples", num_samples)
-        require_sources([generator])
+        require_sources([generator], "generator")
         return self._log_weights(x, y, num_samples, generator)
 
     @abstractmethod
@@ -265,5 +265,5 @@ class GenerativeModel(nn.Module, ABC):
             if noise.shape != (n, 0):
                 raise ValueError(f"noise has shape {tuple(noise.shape)}; wanted None or ({n}, 0): there are no latents")
             return noise.to(self.device)
-        (generator,) = require_sources([torch.default_generator if noise is None else noise])
+        (generator,) = require_sources([torch.default_generator if noise is None else noise], "noise")
         return self.draw_noise(n, generator)
