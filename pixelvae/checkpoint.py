@@ -87,8 +87,8 @@ def checkpoint_folder(folder: str | Path) -> Path:
         CheckpointError: If a run has no best checkpoint yet; names the one that it has.
     """
     folder = Path(folder)
-    if (folder / "config.yaml").exists() or (folder / "model.safetensors").exists():
-        return folder
+    if (folder / "model.safetensors").is_file():
+        return folder  # config.yaml does not tell: a run that was evaluated has one beside its metrics
     if (folder / "best").is_dir():
         return folder / "best"
     if (folder / "last").is_dir():
