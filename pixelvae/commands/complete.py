@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from pixelvae.checkpoint import load, load_data
 from pixelvae.commands.checkpoints import origin, save_with_settings, varied_examples
 from pixelvae.completion import complete_in_rounds, upper_rows
@@ -71,7 +69,7 @@ def main(
         caption=f"Blue was hidden from the model{', the label is given' if model.spec.num_classes else ''}; {how}. "
         + origin(checkpoint, f"seed {seed}"),
     )
-    tensors = {"x": x.to(torch.uint8), "draws": draws.to(torch.uint8), "known": known, "y": y}
+    tensors = {"x": x.to(model.spec.storage_dtype), "draws": draws.to(model.spec.storage_dtype), "known": known, "y": y}
     settings = {"split": split, "rounds": rounds, "seed": seed, "stepper": stepper}
     content = f"{num} x {num_draws} completions"
     save_with_settings(checkpoint, out, "completions", figure, tensors, settings, content=content)

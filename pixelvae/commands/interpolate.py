@@ -113,7 +113,7 @@ def image_to_image(
         title="Interpolations between images",
         caption=f"From the latents of the left image to those of the right one, with equal random numbers. {how}",
     )
-    levels = {"start": xa.to(torch.uint8), "x": x.to(torch.uint8), "end": xb.to(torch.uint8)}
+    levels = {name: part.to(model.spec.storage_dtype) for name, part in (("start", xa), ("x", x), ("end", xb))}
     return figure, levels | {"start_h": ha, "end_h": hb, "y": y}
 
 
@@ -139,4 +139,4 @@ def class_to_class(
         title="One latent, every label",
         caption=f"All images of a row share h and the random numbers; only the label changes. {how}",
     )
-    return figure, {"x": x.to(torch.uint8), "h": h, "y": y}
+    return figure, {"x": x.to(model.spec.storage_dtype), "h": h, "y": y}

@@ -137,8 +137,8 @@ def pictures(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     """All pictures by name, the tensors that they show, and the measurements."""
     figures: dict[str, Figure] = {}
     points = look.points
-    tensors: Tensors = {"x": points.x.to(torch.uint8), "y": points.y, "h": points.means, "kl": points.kl}
-    tensors |= {"rows": look.rows, "scale": points.scale}
+    tensors: Tensors = {"x": points.x.to(look.model.spec.storage_dtype), "y": points.y, "h": points.means}
+    tensors |= {"kl": points.kl, "rows": look.rows, "scale": points.scale}
     facts: Facts = {}
     parts = (planes, traversed, nearest, between_four, decompressed, completed)
     for number, part in enumerate(parts, 1):
@@ -197,7 +197,8 @@ def traversed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         f"images have the same random numbers: only h changes.{look.given} {look.how}",
     )
     facts = {"variance_of_means_per_dim": [round(value, 4) for value in variances.tolist()]}
-    return {"traversals": figure}, {"traversals": x.to(torch.uint8), "traversals_h": h, "dims": dims}, facts
+    drawn = x.to(look.model.spec.storage_dtype)
+    return {"traversals": figure}, {"traversals": drawn, "traversals_h": h, "dims": dims}, facts
 
 
 def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -237,7 +238,7 @@ def between_four(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         "great arcs between their posterior means, down both sides and then across, all with the same random numbers."
         f"{look.given and look.given[:-1] + ': that of the nearest corner.'} {look.how}",
     )
-    return {"grid": figure}, {"grid": drawn.to(torch.uint8), "grid_h": h, "corners": rows}, {}
+    return {"grid": figure}, {"grid": drawn.to(look.model.spec.storage_dtype), "grid_h": h, "corners": rows}, {}
 
 
 def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -255,7 +256,7 @@ def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         caption="All draws of a row share h = E[q(h|x)] of the original. What they have in common is what h knows, "
         f"where they differ is what the decoder invents; the mean is over {MEAN_DRAWS} draws.{look.given} {look.how}",
     )
-    return {"decompression": figure}, {"draws": draws.to(torch.uint8), "draws_mean": mean}, {}
+    return {"decompression": figure}, {"draws": draws.to(look.model.spec.storage_dtype), "draws_mean": mean}, {}
 
 
 def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -276,7 +277,7 @@ def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         f"in turn, {ROUNDS} times, from an image whose hidden rows are 0 on (Rezende et al. 2014, appendix F)."
         f"{look.given} {look.how}",
     )
-    return {"completion": figure}, {"completions": drawn.to(torch.uint8), "known": known}, {}
+    return {"completion": figure}, {"completions": drawn.to(look.model.spec.storage_dtype), "known": known}, {}
 
 
 def save(out: Path, checkpoint: Path, figures: dict[str, Figure], tensors: Tensors, facts: Facts) -> None:

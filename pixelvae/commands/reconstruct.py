@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from pixelvae.checkpoint import load_data
 from pixelvae.commands.checkpoints import load_with_latents, origin, save_with_settings, varied_examples
 from pixelvae.data.splits import SplitName
@@ -58,7 +56,7 @@ def main(
         f"makes up{'; the label is given' if model.spec.num_classes else ''}. "
         + origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}"),
     )
-    tensors = {"x": x.to(torch.uint8), "draws": draws.to(torch.uint8), "h": h, "y": y}
+    tensors = {"x": x.to(model.spec.storage_dtype), "draws": draws.to(model.spec.storage_dtype), "h": h, "y": y}
     settings = {"split": split, "temperature": temperature, "seed": seed, "stepper": stepper}
     content = f"{num} x {num_draws} draws"
     save_with_settings(checkpoint, out, "reconstructions", figure, tensors, settings, content=content)
