@@ -22,7 +22,7 @@ DataFactory = Callable[[], DataSet]
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """A checkpoint by its folder, or by that of its run, whose best one is taken and named on standard output.
+    """A checkpoint by its folder or by that of its run: the best one, or the last one before any validation.
 
     Raises:
         CheckpointError: If there is none.
@@ -34,7 +34,6 @@ def find_checkpoint(folder: Path) -> Path:
         return folder
     for name in ("best", "last"):  # a run also has a config.yaml, beside its metrics
         if (folder / name).is_dir():
-            print(f"{folder} is a run; taking {folder / name}")
             return folder / name
     raise CheckpointError(f"checkpoint={folder} is neither a checkpoint nor a run; wanted one, such as runs/demo/best")
 

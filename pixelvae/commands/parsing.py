@@ -6,6 +6,7 @@ import argparse
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
@@ -76,10 +77,18 @@ def call(main: Callable[..., Any], arguments: Sequence[str], prog: str | None) -
     chosen = parser.instantiate(parse(parser, arguments))
     options = {name: chosen[name] for name in parameters}
     if "checkpoint" in options:
-        options["checkpoint"] = find_checkpoint(options["checkpoint"])
+        options["checkpoint"] = announced(options["checkpoint"])
     if options.get("checkpoints"):
-        options["checkpoints"] = [find_checkpoint(folder) for folder in options["checkpoints"]]
+        options["checkpoints"] = [announced(folder) for folder in options["checkpoints"]]
     return main(**options)
+
+
+def announced(folder: Path) -> Path:
+    """The checkpoint that a folder stands for; which one of a run is printed."""
+    found = find_checkpoint(folder)
+    if found != folder:
+        print(f"{folder} is a run; taking {found}")
+    return found
 
 
 def check_classes(config: Mapping[str, Any], where: str) -> None:
