@@ -34,6 +34,7 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command that a command line names, this process's own by default."""
+    keep_working_without_readers()
     given = sys.argv[1:] if arguments is None else arguments
     debug = [word for word in given if word == "--debug"]
     name, *rest = [word for word in given if word != "--debug"] or ["--help"]
