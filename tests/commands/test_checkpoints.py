@@ -44,7 +44,7 @@ def test_other_data_have_to_fit(checkpoints):
     best = checkpoints / "vae/best"
     for data, message in (
         (partial(Digits, levels=3), r"shape \(1, 8, 8\) and 3 levels, the model \(1, 8, 8\) and 2"),
-        (MNIST5k, r"shape \(1, 28, 28\) and 256 levels"),
+        (MNIST5k, r"shape \(1, 28, 28\) and 2 levels, the model"),
         (partial(MNIST, root="nowhere", levels=2), "--data.root FOLDER says where the data are now"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -40,7 +40,7 @@ MISTAKES = [
     (f"{TRAIN} --decoder.class_path surely.not.Imported", "--decoder=surely.not.Imported is no class of pixelvae's"),
     (f"{TRAIN} --prior GatedPixelCNN", "wanted one of FlowPrior, HierarchicalPrior, StandardNormal, VampPrior"),
     (f"{TRAIN} --data MNISTT", "did you mean MNIST"),
-    (f"{TRAIN} --decoder.num_layer 3", "option --decoder.num_layer of GatedPixelCNN; did you mean --decoder.num_layers?"),
+    (f"{TRAIN} --decoder.num_layer 3", "--decoder.num_layer of GatedPixelCNN; did you mean --decoder.num_layers?"),
     (f"{TRAIN} --decoder.num_layers x", "--decoder.num_layers=x; wanted an integer"),
     (f"{TRAIN} --data.levels x", "--data.levels=x; wanted an integer"),
     (f"{TRAIN} --data.levels 1", "levels=1"),
