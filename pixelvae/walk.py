@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pixelvae.boundary import require_count
 from pixelvae.decoders.base import Decoder, Stepper, StepperKind
 from pixelvae.likelihoods import Likelihood
+from pixelvae.progress import tqdm
 from pixelvae.sampling import engine
 from pixelvae.sampling.engine import Walked
 

@@ -93,6 +93,7 @@ def main(
     data: DataFactory | None = None,
     seed: int = 0,
     device: str = "auto",
+    trust: str | None = None,
 ) -> dict[str, Any]:
     """Draw what the latents of a PixelVAE encode, as pictures and in TensorBoard's projector.
 
@@ -114,11 +115,12 @@ def main(
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         seed: Fixes all draws, and t-SNE.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if not 1 <= num_draws <= MAX_DRAWS:
         raise ValueError(f"num_draws={num_draws}; wanted 1 .. {MAX_DRAWS}, which fit into a picture")
-    model = load_with_latents(checkpoint, device, "look at")
-    images = getattr(open_data(checkpoint, model, data), split)
+    model = load_with_latents(checkpoint, device, "look at", trust)
+    images = getattr(open_data(checkpoint, model, data, trust), split)
     points = posteriors(model, images, num_images, seed=seed, device=device_of(model), progress=True)
     run, progress = run_folder(checkpoint), load_progress(checkpoint)
     how = origin(checkpoint, f"{split} split", f"seed {seed}")
@@ -139,8 +141,8 @@ def pictures(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     """All pictures by name, the tensors that they show, and the measurements."""
     figures: dict[str, Figure] = {}
     points = look.points
-    tensors: Tensors = {"x": points.x.to(torch.uint8), "y": points.y, "h": points.means, "kl": points.kl}
-    tensors |= {"rows": look.rows, "scale": points.scale}
+    tensors: Tensors = {"x": points.x.to(look.model.spec.storage_dtype), "y": points.y, "h": points.means}
+    tensors |= {"kl": points.kl, "rows": look.rows, "scale": points.scale}
     facts: Facts = {}
     parts = (planes, traversed, nearest, between_four, decompressed, completed)
     for number, part in enumerate(parts, 1):
@@ -199,7 +201,8 @@ def traversed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         f"images have the same random numbers: only h changes.{look.given} {look.how}",
     )
     facts = {"variance_of_means_per_dim": [round(value, 4) for value in variances.tolist()]}
-    return {"traversals": figure}, {"traversals": x.to(torch.uint8), "traversals_h": h, "dims": dims}, facts
+    drawn = x.to(look.model.spec.storage_dtype)
+    return {"traversals": figure}, {"traversals": drawn, "traversals_h": h, "dims": dims}, facts
 
 
 def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -239,7 +242,7 @@ def between_four(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         "great arcs between their posterior means, down both sides and then across, all with the same random numbers."
         f"{look.given and look.given[:-1] + ': that of the nearest corner.'} {look.how}",
     )
-    return {"grid": figure}, {"grid": drawn.to(torch.uint8), "grid_h": h, "corners": rows}, {}
+    return {"grid": figure}, {"grid": drawn.to(look.model.spec.storage_dtype), "grid_h": h, "corners": rows}, {}
 
 
 def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -257,7 +260,7 @@ def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         caption="All draws of a row share h = E[q(h|x)] of the original. What they have in common is what h knows, "
         f"where they differ is what the decoder invents; the mean is over {MEAN_DRAWS} draws.{look.given} {look.how}",
     )
-    return {"decompression": figure}, {"draws": draws.to(torch.uint8), "draws_mean": mean}, {}
+    return {"decompression": figure}, {"draws": draws.to(look.model.spec.storage_dtype), "draws_mean": mean}, {}
 
 
 def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -278,7 +281,7 @@ def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         f"in turn, {ROUNDS} times, from an image whose hidden rows are 0 on (Rezende et al. 2014, appendix F)."
         f"{look.given} {look.how}",
     )
-    return {"completion": figure}, {"completions": drawn.to(torch.uint8), "known": known}, {}
+    return {"completion": figure}, {"completions": drawn.to(look.model.spec.storage_dtype), "known": known}, {}
 
 
 def save(out: Path, checkpoint: Path, figures: dict[str, Figure], tensors: Tensors, facts: Facts) -> None:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.spec import ABSENT
@@ -15,6 +14,7 @@ from pixelvae.data.splits import Split, sequential
 from pixelvae.distributed import World
 from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
 
 
 class Bounds(NamedTuple):
@@ -25,12 +25,14 @@ class Bounds(NamedTuple):
         kl_groups: (G,) KL of every group of latents.
         num_images: How many examples were averaged.
         num_dims: Values of an example, by which bits/dim divides; absent ones are not counted.
+        stderr: Standard error of the mean elbo over the examples.
     """
 
     log_px: float
     kl_groups: Tensor
     num_images: int
     num_dims: float
+    stderr: float = math.nan
 
     @property
     def kl(self) -> float:
@@ -89,7 +91,7 @@ def evaluate_bound(
     """
     batch_size = _checked_batch_size(model, split, batch_size, max_images, seed)
     keep_freed_memory()
-    total: Tensor | None = None  # log_px, kl of every group, values, examples
+    total: Tensor | None = None  # log_px, kl of every group, elbo, elbo², values, examples
     keys = list(sequential(split, batch_size))
     if max_images is not None:
         keys = keys[: math.ceil(max_images / batch_size)]
@@ -99,14 +101,22 @@ def evaluate_bound(
         x, y = split[keys[i]]  # checked where they are, on the CPU, before the model moves them
         bound = model(x, y, noise=torch.Generator().manual_seed(seed + i))
         counts = torch.stack([(x != ABSENT).sum(), torch.tensor(len(x))]).to(world.device)
-        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), counts]
+        elbo = bound.elbo.double()  # float32 squares would lose the variance
+        moments = torch.stack([elbo.sum(), elbo.square().sum()])
+        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), moments, counts]
         sums = torch.cat([term.double() for term in terms])
         total = sums if total is None else total + sums
     if total is None:  # more ranks than batches
-        total = torch.zeros(3 + _num_groups(model), dtype=torch.double, device=world.device)
+        total = torch.zeros(5 + _num_groups(model), dtype=torch.double, device=world.device)
     total = world.sum(total).cpu()
     means = total[:-1] / total[-1]
-    return Bounds(float(means[0]), means[1:-1], int(total[-1]), float(means[-1]))
+    count, (mean, mean_square) = int(total[-1]), means[-3:-1].tolist()
+    return Bounds(float(means[0]), means[1:-3], count, float(means[-1]), _stderr(mean, mean_square, count))
+
+
+def _stderr(mean: float, mean_square: float, count: int) -> float:
+    """Standard error of a mean over ``count`` examples; NaN for a single one."""
+    return math.sqrt(max(mean_square - mean**2, 0.0) / (count - 1)) if count > 1 else math.nan
 
 
 def _checked_batch_size(

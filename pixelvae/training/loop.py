@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from pixelvae.checkpoint import Progress, load_training, save_model, save_training
 from pixelvae.data.splits import Batches, DataSet
@@ -21,7 +20,9 @@ from pixelvae.distributed import World, resolve_precision
 from pixelvae.evaluation.bounds import Bounds, evaluate_bound
 from pixelvae.evaluation.information import Health, latent_health
 from pixelvae.memory import keep_freed_memory
+from pixelvae.models.assembly import configuration, how_to_open
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
 from pixelvae.training.objective import Objective
 from pixelvae.training.options import TrainingOptions
 from pixelvae.training.trainer import StepRecord, Trainer, TrainingDivergedError
@@ -108,7 +109,7 @@ def fit(
         training: Optimizer, schedule, precision and checkpoints.
         objective: What is maximised.
         out: The run's folder: ``out/best`` and ``out/last`` are checkpoints.
-        config: The resolved configuration that is saved with them.
+        config: The resolved configuration that is saved with them; parts that it lacks are the model's own.
         seed: Seed of data order and noise; equal seeds on one machine give equal runs, bit for bit.
         world: Device, rank and number of processes.
         resume: Continue exactly from ``out/last``.
@@ -120,6 +121,7 @@ def fit(
         CheckpointError: If there is nothing to resume.
     """
     keep_freed_memory()
+    config = configuration(model, config)
     trainer = Trainer(model, training, objective, world, seed)
     if resume:
         trainer.load_state_dict(load_training(out / "last", world.device))
@@ -140,7 +142,7 @@ class _Loop:
         trainer, world = self.trainer, self.trainer.world
         sampler = Batches(
             len(self.data.train),
-            trainer.training.batch_size,
+            trainer.training.examples_per_update,
             seed=trainer.seed,
             start=trainer.step,
             rank=world.rank,
@@ -158,6 +160,8 @@ class _Loop:
             if show:
                 self.log = bar.write
                 self.log(self.announcement())
+                if advice := how_to_open(self.config):
+                    self.log(advice)
             with deferred_signals() as signals:
                 batches, stop = iter(self.loader()), False
                 while trainer.step < last and not stop:

@@ -144,15 +144,13 @@ class Trainer:
         learning_rate = training.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        with autocast(training.precision, self.world.device):
-            bound = self.bound(x, labels, noise=self.noise(len(x)), checked=True)
         beta = self.beta
-        loss = self.objective.loss(bound, beta, self.world.mean)
         self.optimizer.zero_grad()
-        loss.backward()
+        xs, noises = x.chunk(training.accumulate), self.noise(len(x)).chunk(training.accumulate)
+        ys = [None] * len(xs) if labels is None else labels.chunk(training.accumulate)
+        measured = [self.backward(*batch, beta) for batch in zip(xs, noises, ys, strict=True)]
+        terms = self.world.mean(torch.stack(measured).mean(0))
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm or math.inf)
-        terms = torch.cat([loss[None], bound.log_px.mean()[None], bound.kl_groups.mean(0)]).detach()
-        terms = self.world.mean(terms)
         self.optimizer.found_inf = (~(terms[0] + grad_norm).isfinite()).float()  # type: ignore[attr-defined]
         self.optimizer.step()  # a fused optimizer leaves the weights as they are where found_inf is 1
         self.average.update_parameters(self.model)
@@ -161,6 +159,14 @@ class Trainer:
         self.step, self.images_seen = self.step + 1, self.images_seen + len(x) * self.world.size
         values = torch.cat([terms, grad_norm[None].to(terms), beta * terms.new_ones(1)])
         return Measurement(self.step, learning_rate, len(x) * self.world.size, values)
+
+    def backward(self, x: Tensor, noise: Tensor, y: Tensor | None, beta: Tensor | float) -> Tensor:
+        """Add this batch's share of the gradients of an update; its loss, log_px and KL groups, (2 + G,)."""
+        with autocast(self.training.precision, self.world.device):
+            bound = self.bound(x, y, noise=noise, checked=True)
+        loss = self.objective.loss(bound, beta, self.world.mean)
+        (loss / self.training.accumulate).backward()
+        return torch.cat([loss[None], bound.log_px.mean()[None], bound.kl_groups.mean(0)]).detach()
 
     def read(self, measurements: Sequence[Measurement], *, since: float) -> list[StepRecord]:
         """Wait for the device and read the measurements of updates since ``since``, in seconds of time.perf_counter.
