@@ -189,9 +189,20 @@ def load_data(folder: str | Path, *, classes: Sequence[type] = ()) -> DataSet:
             "pixelvae.evaluate"
         )
     try:
-        return factory(entry, DATA_SETS, "data", classes)()
+        return factory(without_download(entry), DATA_SETS, "data", classes)()
     except (ConfigurationError, TypeError) as error:
         raise CheckpointError(f"{folder / 'config.yaml'}: {error}") from error
+
+
+def without_download(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a data set without a permission to download, for a checkpoint may come from anybody.
+
+    Example:
+        >>> without_download({"class_path": "MNIST", "init_args": {"root": "data", "download": True}})
+        {'class_path': 'MNIST', 'init_args': {'root': 'data'}}
+    """
+    arguments = {name: value for name, value in (entry.get("init_args") or {}).items() if name != "download"}
+    return {**entry, "init_args": arguments}
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

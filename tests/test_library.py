@@ -254,13 +254,16 @@ def test_an_own_decoder_trains_from_yaml_and_opens_with_trust(tmp_path, monkeypa
     config["decoder"] = {"class_path": "mine.LeftOnly", "init_args": {"channels": 4}}
     config |= {"train": {"steps": 1, "batch_size": 8, "compile": "never"}, "objective": {}, "out": "run"}
     Path("mine.yaml").write_text(yaml.safe_dump(config))
-    train.run(["--config", "mine.yaml"])
+    with pytest.raises(ValueError, match=r"decoder=mine\.LeftOnly is no class of pixelvae's .*--trust MODULE"):
+        train.run(["--config", "mine.yaml"])
+    assert "mine" not in sys.modules
+    train.run(["--config", "mine.yaml", "--trust", "mine"])
     assert "open the checkpoints with pixelvae.load(FOLDER, classes=[LeftOnly])" in capsys.readouterr().out
     del sys.modules["mine"]
     with pytest.raises(CheckpointError, match="or --trust MODULE"):
-        sample.main(Path("run/best"), num=1)
+        sample.main(Path("run/best"), num_samples=1)
     assert "mine" not in sys.modules
-    sample.main(Path("run/best"), num=1, trust="mine")
+    sample.main(Path("run/best"), num_samples=1, trust="mine")
     assert load_file("run/pictures/samples.safetensors")["x"].shape == (10, 1, 8, 8)
 
 
@@ -285,7 +288,7 @@ def test_more_than_256_levels(tmp_path):
     assert torch.equal(x, run.model.sample(3, seed=0, stepper="full"))
     assert x.max() > 255
     torch.testing.assert_close(run.model.score(x), run.model.log_px(x, None), rtol=1e-5, atol=1e-3)
-    sample.main(tmp_path / "best", num=3)
+    sample.main(tmp_path / "best", num_samples=3)
     assert torch.equal(load_file(tmp_path / "pictures/samples.safetensors")["x"].long(), x)
 
 
