@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonargparse
 import torch
 import yaml
 
-from pixelvae.checkpoint import load_config, load_progress
+from pixelvae.checkpoint import is_run, load_config, load_progress
 from pixelvae.data import DataSet
 from pixelvae.distributed import connect
 from pixelvae.models.assembly import assemble
@@ -37,7 +37,8 @@ def main(
     class_conditional: bool = False,
     seed: int = 0,
     device: str = "auto",
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
+    resume_changed: bool = False,
     *,
     config: dict[str, Any],
 ) -> None:
@@ -57,12 +58,11 @@ def main(
         class_conditional: Whether the model is given the labels.
         seed: Of the initial weights, the order of the data and all noise.
         device: auto, cpu, cuda, or any other that torch knows.
-        resume: Resume from OUT/last, exactly.
+        resume: Resume from OUT/last, exactly; auto does so where there is a run, and else starts one.
+        resume_changed: Accept a configuration that differs from the run's; OUT/history.json lists what changed.
         config: The resolved configuration, kept with the checkpoints (filled in by the command line).
     """
     world = connect(device)
-    if (out / "last").exists() and not resume:
-        raise ValueError(f"out={out} already holds a run; add --resume to go on with it, or choose another --out")
     torch.manual_seed(seed)  # initial weights: torch.nn takes no generator
     model = assemble(
         data.spec,
@@ -74,7 +74,7 @@ def main(
         latent_dim=latent_dim,
         class_conditional=class_conditional,
     )
-    observer = TensorBoardObserver(out, data, config, resume=resume) if world.is_main else None
+    observer = TensorBoardObserver(out, data, config) if world.is_main else None
     fitted = fit(
         model,
         data,
@@ -85,6 +85,7 @@ def main(
         seed=seed,
         world=world,
         resume=resume,
+        resume_changed=resume_changed,
         observer=observer,
     )
     if observer:
@@ -92,15 +93,20 @@ def main(
     if world.is_main:
         report_next_steps(fitted, out)
     world.close()
+    if fitted.signal is not None:
+        raise SystemExit(128 + fitted.signal)  # so that `train && evaluate` stops
 
 
 def report_next_steps(fitted: Fitted, out: Path) -> None:
     """Print where the results are and what to do next."""
     progress = fitted.progress
-    print(f"{progress.images_seen:,} images in {progress.train_seconds:.0f} s. Checkpoints: {out}/best and {out}/last.")
-    print(f"Next: pixelvae evaluate {out}/best; tensorboard --logdir {out}")
+    checkpoints = [f"{out}/{name}" for name in ("best", "last") if (out / name).is_dir()]
+    print(
+        f"{progress.images_seen:,} images in {progress.train_seconds:.0f} s. Checkpoints: {' and '.join(checkpoints)}."
+    )
+    print(f"Next: pixelvae evaluate {checkpoints[0]}; tensorboard --logdir {out}")
     if fitted.interrupted:
-        print(f"Stopped at step {progress.step} and saved; go on with the same command and --resume true")
+        print(f"Stopped at step {progress.step} and saved; go on with the same command and --resume true, or --resume auto")
 
 
 def parser(prog: str | None = None) -> jsonargparse.ArgumentParser:
@@ -143,8 +149,3 @@ def run_to_end(config: Path, out: Path, steps: int, device: str, *options: str) 
     run_or_resume(config, out, f"--train.steps={steps}", f"--device={device}", *options)
     if load_progress(out / "last").step < steps:
         raise SystemExit("Interrupted; the same command goes on")
-
-
-def is_run(out: Path) -> bool:
-    """Whether a folder holds a run that can be resumed."""
-    return (out / "last" / "training.pt").is_file()
