@@ -191,7 +191,7 @@ class _Budget(TorchFunctionMode):
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.num_values = 10_000_000 + 8 * sum(tensor.numel() for tensor in tensors.values())
-        self.num_tensors = 10_000 + 100 * len(tensors)
+        self.num_tensors = 500 + 10 * len(tensors)
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

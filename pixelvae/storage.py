@@ -67,7 +67,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 _write(file.fileno(), content)
             Path(temporary).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-            os.replace(temporary, path)  # noqa: PTH105 (the tests fail each os call in turn)
+            os.replace(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
         _sync_folder(path.parent)  # the rename itself must reach the disk
@@ -112,8 +112,8 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             _sync_folder(temporary)
             previous = previous_of(folder)
             if folder.is_dir():
-                os.rename(folder, previous)  # noqa: PTH104 (the tests fail each os call in turn)
-            os.rename(temporary, folder)  # noqa: PTH104
+                os.rename(folder, previous)
+            os.rename(temporary, folder)
             _sync_folder(folder.parent)
         except OSError:
             with suppress(OSError):
@@ -139,7 +139,7 @@ def tidy_folder(folder: Path) -> None:
     """
     previous = previous_of(folder)
     if previous.is_dir() and not folder.exists():
-        os.rename(previous, folder)  # noqa: PTH104 (the tests fail each os call in turn)
+        os.rename(previous, folder)
     shutil.rmtree(previous, ignore_errors=True)
     for remains in folder.parent.glob(f".{folder.name}.*"):
         if remains.is_dir():
@@ -230,7 +230,7 @@ def read_yaml(path: Path) -> Any:
             raise ValueError(f"{size:,} bytes; a configuration has at most {MAX_YAML_BYTES:,}")
         content = path.read_bytes()
     try:
-        return yaml.load(content.decode(), Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(content.decode(), Loader=_PlainLoader)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:

@@ -106,7 +106,7 @@ def report_next_steps(fitted: Fitted, out: Path) -> None:
     )
     print(f"Next: pixelvae evaluate {checkpoints[0]}; tensorboard --logdir {out}")
     if fitted.interrupted:
-        print(f"Stopped at step {progress.step} and saved; go on with the same command and --resume true, or --resume auto")
+        print(f"Stopped at step {progress.step} and saved; go on with the same command and --resume auto")
 
 
 def parser(prog: str | None = None) -> jsonargparse.ArgumentParser:

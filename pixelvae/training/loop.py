@@ -30,7 +30,7 @@ from pixelvae.training.health import warning
 from pixelvae.training.objective import Objective
 from pixelvae.training.options import TrainingOptions
 from pixelvae.training.run_folder import Resume, check_changes, fingerprint, only_writer, remember, resumes
-from pixelvae.training.signals import Abandoned, Signals, collected_signals, ignore_signals
+from pixelvae.training.signals import AbandonedError, Signals, collected_signals, ignore_signals
 from pixelvae.training.trainer import StepRecord, Trainer, TrainingDivergedError
 
 HEALTH_IMAGES = 1000
@@ -187,9 +187,7 @@ class _Loop:
         trainer, world, last = self.trainer, self.trainer.world, self.trainer.training.steps
         self.shows = progress and world.is_main
         with (
-            tqdm(
-                total=last, initial=trainer.step, unit="step", disable=not self.shows, dynamic_ncols=True, mininterval=0.5
-            ) as bar,
+            self.bar() as bar,
             collected_signals() as self.signals,
             self.batches() as batches,
         ):
@@ -219,6 +217,18 @@ class _Loop:
                 return None
             self.leave()
             return self.signals.received[0] if self.signals else signal.SIGTERM  # another rank received it
+
+    def bar(self) -> tqdm:
+        """The progress bar, of all steps from the first."""
+        training, step = self.trainer.training, self.trainer.step
+        return tqdm(
+            total=training.steps,
+            initial=step,
+            unit="step",
+            disable=not self.shows,
+            dynamic_ncols=True,
+            mininterval=0.5,
+        )
 
     def updates(self, batches: Iterator[tuple[Tensor, Tensor]]) -> list[StepRecord]:
         """Updates up to the next read; on divergence, raise an error that suggests remedies."""
@@ -281,7 +291,7 @@ class _Loop:
             self.validated = trainer.step
             with self.signals.abandoning(alone):
                 self.notify(lambda observer: observer.on_validation(trainer.step, model, bounds))
-        except Abandoned:
+        except AbandonedError:
             self.log(f"Stopping at step {trainer.step:,}; the validation is left to the resumed run")
 
     def examine(self, model: GenerativeModel, bounds: Bounds) -> None:
@@ -351,5 +361,3 @@ def _postfix(record: StepRecord) -> str:
         f"ELBO {record.log_px - kl:.2f} nats, log p(x|h) {record.log_px:.2f}, KL {kl:.2f}, "
         f"{record.images_per_second:.0f} images/s"
     )
-
-

@@ -14,7 +14,7 @@ NUMBERS = [
 """Ctrl-C, kill and schedulers, a closed terminal, and the advance notice of schedulers."""
 
 
-class Abandoned(Exception):
+class AbandonedError(Exception):
     """A signal came during work that a resumed run can make up for."""
 
 
@@ -40,7 +40,7 @@ class Signals:
             enabled: Whether it may be: not where other processes wait for this one.
 
         Raises:
-            Abandoned: At the first signal.
+            AbandonedError: At the first signal.
         """
         self._raises = enabled
         try:
@@ -54,7 +54,7 @@ class Signals:
             raise KeyboardInterrupt
         self.received.append(number)
         if self._raises and len(self.received) == 1:
-            raise Abandoned
+            raise AbandonedError
 
 
 @contextmanager
