@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors
 import torch
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from pixelvae.data import DATA_SETS
 from pixelvae.data.spec import DataSpec
@@ -23,12 +18,7 @@ from pixelvae.data.splits import DataSet
 from pixelvae.models.assembly import build, factory
 from pixelvae.models.base import GenerativeModel
 from pixelvae.storage import dump_yaml, explained, read_yaml, replace_folder, whole_folder
-
-FORMAT_VERSION = 1
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged, foreign or newer than this version of pixelvae."""
+from pixelvae.weights import Budget, CheckpointError, read_metadata, read_weights, weights_bytes
 
 
 class Progress(NamedTuple):
@@ -60,20 +50,13 @@ def save_model(
         StorageError: If it cannot be written; the old checkpoint stays.
     """
     files = {"config.yaml": dump_yaml(config)}
-    metadata = {
-        "format": "pixelvae",
-        "version": str(FORMAT_VERSION),
-        "spec": json.dumps(model.spec._asdict()),
-        "progress": json.dumps(progress._asdict()),
-    }
+    metadata = {"spec": json.dumps(model.spec._asdict()), "progress": json.dumps(progress._asdict())}
     if training is not None:
         buffer = BytesIO()
         torch.save(dict(training), buffer)
         files["training.pt"] = buffer.getvalue()
         metadata["training_sha256"] = hashlib.sha256(files["training.pt"]).hexdigest()
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata["sha256"] = _digest(tensors, metadata)
-    replace_folder(folder, files | {"model.safetensors": safetensors_bytes(tensors, metadata)})
+    replace_folder(folder, files | {"model.safetensors": weights_bytes(model.state_dict(), metadata)})
 
 
 def is_run(out: Path) -> bool:
@@ -94,7 +77,7 @@ def load_training(folder: Path, device: torch.device) -> dict[str, Any]:
         content = path.read_bytes()
     weights = path.with_name("model.safetensors")
     if weights.is_file():
-        wanted = _read_metadata(weights).get("training_sha256")
+        wanted = read_metadata(weights).get("training_sha256")
         if wanted is not None and hashlib.sha256(content).hexdigest() != wanted:
             raise CheckpointError(f"{path} is damaged: its bytes are not those that were saved; use another checkpoint")
     try:
@@ -118,11 +101,11 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Generativ
         >>> load("runs/none")
         Traceback (most recent call last):
         ...
-        pixelvae.checkpoint.CheckpointError: runs/none/config.yaml is not there: is this a checkpoint folder?
+        pixelvae.weights.CheckpointError: runs/none/config.yaml is not there: is this a checkpoint folder?
     """
     folder = whole_folder(Path(folder))
     config = load_config(folder)
-    tensors, metadata = _read_weights(folder / "model.safetensors")
+    tensors, metadata = read_weights(folder / "model.safetensors")
     spec = _spec(folder / "model.safetensors", metadata)
     model = _build_like(config, spec, tensors, folder / "config.yaml")
     model = model.to(device).to(memory_format=torch.channels_last)  # convolutions run several times faster
@@ -155,7 +138,7 @@ def load_progress(folder: str | Path) -> Progress:
     """
     path = whole_folder(Path(folder)) / "model.safetensors"
     try:
-        return Progress(**json.loads(_read_metadata(path)["progress"]))
+        return Progress(**json.loads(read_metadata(path)["progress"]))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -178,44 +161,12 @@ def load_data(folder: str | Path) -> DataSet:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-_MAKERS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.arange}
-
-
-class _Budget(TorchFunctionMode):
-    """Refuses to make more tensors than a checkpoint can need, before the memory is taken.
-
-    Args:
-        tensors: Of the checkpoint. Its model may make a few times as many values: masks, and what initialises them.
-    """
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.num_values = 10_000_000 + 8 * sum(tensor.numel() for tensor in tensors.values())
-        self.num_tensors = 500 + 10 * len(tensors)
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        inputs = [argument.shape for argument in args if isinstance(argument, Tensor)]
-        size = 0
-        if not inputs and function in _MAKERS:
-            sizes = args[0] if args and isinstance(args[0], (list, tuple)) else args
-            size = math.prod(number for number in sizes if isinstance(number, int))
-            self.num_values -= size
-            self.num_tensors -= 1
-        elif len(inputs) > 1:
-            with suppress(RuntimeError):  # what does not broadcast is no larger than its inputs
-                size = math.prod(torch.broadcast_shapes(*inputs))
-        if self.num_values < size or self.num_tensors < 0:
-            raise MemoryError("it describes a much larger model than the weights are of")
-        return function(*args, **kwargs)
-
-
 def _build_like(
     config: Mapping[str, Any], spec: DataSpec, tensors: Mapping[str, Tensor], path: Path
 ) -> GenerativeModel:
     """The model of a configuration with these weights."""
     try:
-        with _Budget(tensors):
+        with Budget(tensors):
             model = build(config, spec)
     except Exception as error:  # any option may be broken, in any way; all mean the same to the user
         raise CheckpointError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
@@ -229,52 +180,6 @@ def _build_like(
         raise CheckpointError(f"{path.parent}: the weights do not fit config.yaml: {shapes}{more}")
     model.load_state_dict(tensors)
     return model
-
-
-def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """A hash of names, types, shapes and values, and of the metadata."""
-    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _read_metadata(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not there: is this a checkpoint folder?")
-    try:
-        with explained(path, "read"), safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); it is truncated or not a safetensors file") from error
-    if metadata.get("format") != "pixelvae":
-        raise CheckpointError(f"{path} was not written by pixelvae: its metadata has no format 'pixelvae'")
-    version = metadata.get("version", "")
-    if not version.isdecimal():
-        raise CheckpointError(f"{path} is damaged: its metadata have format version {version!r}")
-    if int(version) > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has format version {version}; this pixelvae reads up to {FORMAT_VERSION}: update it"
-        )
-    return metadata
-
-
-def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors, checked against their hash and for values that are not finite."""
-    metadata = _read_metadata(path)
-    try:
-        with explained(path, "read"), safetensors.safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); it is truncated or not a safetensors file") from error
-    wanted = metadata.pop("sha256", None)  # checkpoints of version 0.1 have none
-    if wanted is not None and _digest(tensors, metadata) != wanted:
-        raise CheckpointError(f"{path} is damaged: its weights are not those that were saved; use another checkpoint")
-    for name, tensor in tensors.items():
-        if not bool(tensor.isfinite().all()):
-            raise CheckpointError(f"{path}: the weights of {name} are not finite; use another checkpoint of the run")
-    return tensors, metadata
 
 
 def _spec(path: Path, metadata: Mapping[str, str]) -> DataSpec:

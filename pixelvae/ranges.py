@@ -75,7 +75,8 @@ def require_odd(name: str, value: Any, *, least: int = 1, most: int = MAX_WIDTH)
     Raises:
         ValueError: If it is even, not a whole number, or out of range.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or not least <= value <= most or value % 2 == 0:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not least <= int(value) <= most or int(value) % 2 == 0:
         raise ValueError(f"{name}={value!r}; wanted an odd number of at least {least}")
 
 

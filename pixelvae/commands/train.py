@@ -90,15 +90,17 @@ def main(
     )
     if observer:
         observer.close()
+    world.close()
     if world.is_main:
         report_next_steps(fitted, out)
-    world.close()
-    if fitted.signal is not None:
-        raise SystemExit(128 + fitted.signal)  # so that `train && evaluate` stops
 
 
 def report_next_steps(fitted: Fitted, out: Path) -> None:
-    """Print where the results are and what to do next."""
+    """Print where the results are and what to do next.
+
+    Raises:
+        SystemExit: If a signal ended training, with 128 + its number, so that ``train && evaluate`` stops.
+    """
     progress = fitted.progress
     checkpoints = [f"{out}/{name}" for name in ("best", "last") if (out / name).is_dir()]
     print(
@@ -107,6 +109,8 @@ def report_next_steps(fitted: Fitted, out: Path) -> None:
     print(f"Next: pixelvae evaluate {checkpoints[0]}; tensorboard --logdir {out}")
     if fitted.interrupted:
         print(f"Stopped at step {progress.step} and saved; go on with the same command and --resume auto")
+    if fitted.signal is not None:
+        raise SystemExit(128 + fitted.signal)
 
 
 def parser(prog: str | None = None) -> jsonargparse.ArgumentParser:

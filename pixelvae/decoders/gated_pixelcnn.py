@@ -93,9 +93,7 @@ class GatedPixelCNN(AutoregressiveDecoder):
     ) -> None:
         super().__init__(spec, num_params, context_dim)
         self._check(num_layers, kernel_size, first_kernel_size, receptive_field)
-        require_count("channels", channels)
-        require_count("head_channels", head_channels)
-        require_one_of("channel_masked", channel_masked, (True, False))
+        self._check_widths(channels, head_channels, channel_masked)
         reaches = limited([first_kernel_size // 2] + [kernel_size // 2] * (num_layers - 1), receptive_field)
         self.channels, self.receptive_field = channels, sum(reaches)
         colours = spec.channels
@@ -144,6 +142,12 @@ class GatedPixelCNN(AutoregressiveDecoder):
                 f"receptive_field={receptive_field}; num_layers={num_layers}, kernel_size={kernel_size} and "
                 f"first_kernel_size={first_kernel_size} reach 1 .. {reach}"
             )
+
+    @staticmethod
+    def _check_widths(channels: int, head_channels: int, channel_masked: bool) -> None:
+        require_count("channels", channels)
+        require_count("head_channels", head_channels)
+        require_one_of("channel_masked", channel_masked, (True, False))
 
     @property
     def forward_flops(self) -> int:

@@ -35,8 +35,9 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
         spec: Shape and number of levels of the data, (C, H, W).
         num_params: Likelihood parameters P per site.
         context_dim: Width D of the context, 0 for none.
-        make_layers: Makes the residual layers, given the number of ordered groups of channels. Each has a
+        make_layer: Makes a residual layer, given the number of ordered groups of channels. It has a
             ``context_width`` and maps (features, context) to features.
+        num_layers: Number of residual layers, at least 1.
         channels: h; the layers have 2h features.
         first_kernel_size: Odd size of the first convolution.
         head_channels: Width of the output layer.

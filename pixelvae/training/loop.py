@@ -5,32 +5,32 @@ from __future__ import annotations
 import math
 import signal
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from tqdm import tqdm
 
-from pixelvae.checkpoint import CheckpointError, Progress, load_progress, load_training, save_model
-from pixelvae.data.splits import Batches, DataSet
-from pixelvae.distributed import World, resolve_precision
+from pixelvae.checkpoint import CheckpointError, Progress, load_training, save_model
+from pixelvae.data.splits import DataSet
+from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import Bounds, evaluate_bound
-from pixelvae.evaluation.information import Health, latent_health
+from pixelvae.evaluation.information import latent_health
 from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
 from pixelvae.ranges import require_count
-from pixelvae.training.health import warning
+from pixelvae.training.batches import training_batches
+from pixelvae.training.callbacks import Callbacks, Observer
+from pixelvae.training.messages import announcement, dead_latents, diverged, postfix
 from pixelvae.training.objective import Objective
 from pixelvae.training.options import TrainingOptions
 from pixelvae.training.run_folder import Resume, check_changes, fingerprint, only_writer, remember, resumes
-from pixelvae.training.signals import AbandonedError, Signals, collected_signals, ignore_signals
+from pixelvae.training.signals import AbandonedError, Signals, collected_signals
 from pixelvae.training.trainer import StepRecord, Trainer, TrainingDivergedError
 
 HEALTH_IMAGES = 1000
@@ -38,22 +38,6 @@ HEALTH_IMAGES = 1000
 
 READ_EVERY = 10
 """Steps between two reads of the measurements on an accelerator, because each read waits for the device."""
-
-
-class Observer:
-    """Callbacks of a training run; every method is optional. After an OSError of one, training goes on without."""
-
-    def on_start(self, step: int) -> None:
-        """Called once before the first update: the run starts (step 0) or resumes at this step."""
-
-    def on_step(self, record: StepRecord) -> None:
-        """Called for every update, in order; on an accelerator, for ``READ_EVERY`` of them at a time."""
-
-    def on_health(self, step: int, health: Health) -> None:
-        """Called after the validation of a model with latents, just before ``on_validation``."""
-
-    def on_validation(self, step: int, model: GenerativeModel, bounds: Bounds) -> None:
-        """Called after a validation of the averaged weights."""
 
 
 class Fitted(NamedTuple):
@@ -136,7 +120,8 @@ class _Loop:
     """Trains, validates and saves."""
 
     def __init__(self, trainer: Trainer, data: DataSet, out: Path, config: dict[str, Any], observer: Observer) -> None:
-        self.trainer, self.data, self.out, self.config, self.observer = trainer, data, out, config, observer
+        self.trainer, self.data, self.out, self.config = trainer, data, out, config
+        self.notify = Callbacks(observer)
         self.read_every = read_interval(trainer.world.device)
         self.log: Callable[[str], object] = lambda _: None
         self.shows = False
@@ -156,32 +141,6 @@ class _Loop:
             raise CheckpointError(f"{self.out / 'last'} does not fit this model: {reason}") from error
         return changes
 
-    @contextmanager
-    def batches(self) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
-        """The batches from the current step on."""
-        trainer, world = self.trainer, self.trainer.world
-        sampler = Batches(
-            len(self.data.train),
-            trainer.training.batch_size,
-            seed=trainer.seed,
-            start=trainer.step,
-            rank=world.rank,
-            world_size=world.size,
-        )
-        loader = DataLoader(
-            self.data.train,
-            sampler=sampler,
-            batch_size=None,
-            num_workers=trainer.training.num_workers,
-            worker_init_fn=ignore_signals,
-        )
-        batches = iter(loader)
-        try:
-            yield batches
-        finally:
-            if isinstance(batches, _MultiProcessingDataLoaderIter):
-                batches._shutdown_workers()  # they ignore the signal by which Python would end them
-
     def run(self, progress: bool) -> int | None:
         """Update until the last step or a signal, whose number is returned if it ended the run early."""
         trainer, world, last = self.trainer, self.trainer.world, self.trainer.training.steps
@@ -189,21 +148,22 @@ class _Loop:
         with (
             self.bar() as bar,
             collected_signals() as self.signals,
-            self.batches() as batches,
+            training_batches(self.data.train, trainer) as batches,
         ):
             if self.shows:
-                self.log = bar.write
-                self.log(self.announcement())
-            self.notify(lambda observer: observer.on_start(trainer.step))
+                self.log = self.notify.log = bar.write
+                self.log(announcement(self.trainer, self.data, self.out))
+            self.notify(methodcaller("on_start", trainer.step))
             saved, stop = trainer.step, False
             if self.is_validation_due():  # the run was stopped before it
                 self.validate()
                 saved = -1
             while trainer.step < last and not stop:
                 records = self.updates(batches)
-                self.notify(lambda observer, records=records: [observer.on_step(record) for record in records])
+                for record in records:
+                    self.notify(methodcaller("on_step", record))
                 bar.update(len(records))
-                bar.set_postfix_str(_postfix(records[-1]), refresh=False)
+                bar.set_postfix_str(postfix(records[-1]), refresh=False)
                 stop = world.any(bool(self.signals))
                 if self.is_validation_due() and not stop:
                     self.validate()
@@ -238,18 +198,7 @@ class _Loop:
         try:
             return self.trainer.read(measured, since=since)
         except TrainingDivergedError as error:
-            raise self.diverged(str(error)) from error
-
-    def diverged(self, reason: str) -> TrainingDivergedError:
-        """The error of a run that cannot go on, with the checkpoints that are good and remedies."""
-        good = []
-        for name, what in (("best", "the best by validation"), ("last", "the last with finite weights")):
-            if (self.out / name).is_dir():
-                good.append(f"{self.out / name} (step {load_progress(self.out / name).step:,}) is {what}")
-        return TrainingDivergedError(
-            f"{reason}; {', '.join(good) or 'there is no checkpoint yet'}. Start anew with a lower "
-            "train.learning_rate, a smaller train.clip_norm, more train.lr_warmup_steps, or train.precision: float32"
-        )
+            raise diverged(str(error), self.out) from error
 
     def is_validation_due(self) -> bool:
         """Whether the current step has a validation that has not been done."""
@@ -278,7 +227,7 @@ class _Loop:
                     max_images=trainer.training.validation_images,
                 )
             if not math.isfinite(bounds.elbo):
-                raise self.diverged(f"at step {trainer.step:,}: the validation bound is {bounds.elbo} nats")
+                raise diverged(f"at step {trainer.step:,}: the validation bound is {bounds.elbo} nats", self.out)
             held = trainer.objective.is_held(bounds.kl)
             if held and bounds.elbo > trainer.best_elbo:
                 trainer.best_elbo = bounds.elbo
@@ -290,7 +239,7 @@ class _Loop:
                     self.examine(model, bounds)
             self.validated = trainer.step
             with self.signals.abandoning(alone):
-                self.notify(lambda observer: observer.on_validation(trainer.step, model, bounds))
+                self.notify(methodcaller("on_validation", trainer.step, model, bounds))
         except AbandonedError:
             self.log(f"Stopping at step {trainer.step:,}; the validation is left to the resumed run")
 
@@ -300,9 +249,9 @@ class _Loop:
         health = latent_health(
             model, self.data.validation, seed=trainer.seed, device=trainer.world.device, max_images=HEALTH_IMAGES
         )
-        self.notify(lambda observer: observer.on_health(trainer.step, health))
+        self.notify(methodcaller("on_health", trainer.step, health))
         if health.is_dead and trainer.step > trainer.objective.warmup_steps:
-            self.log(warning(trainer.step, health, bounds.kl, trainer.objective))
+            self.log(dead_latents(trainer.step, health, bounds.kl, trainer.objective))
 
     def leave(self) -> None:
         """Before an interrupted run ends: if no validation has chosen a ``best`` yet, validate now.
@@ -313,7 +262,8 @@ class _Loop:
             return
         scheduled = self.is_validation_due()
         self.log("There is no validated checkpoint yet: validating (press Ctrl-C again to leave without)")
-        self.validate()
+        with suppress(KeyboardInterrupt):
+            self.validate()
         if scheduled:
             self.save_last()
 
@@ -321,7 +271,7 @@ class _Loop:
         """Save the averaged weights, and beside them all that a run needs to resume, as one set."""
         for weights in (self.trainer.model, self.trainer.averaged_model):
             if not all(bool(parameter.isfinite().all()) for parameter in weights.parameters()):
-                raise self.diverged(f"after step {self.trainer.step}: the weights are not finite")
+                raise diverged(f"after step {self.trainer.step}: the weights are not finite", self.out)
         if self.trainer.world.is_main:
             self.save("last", self.trainer.state_dict() | self.origin | {"validated": self.validated})
         self.trainer.world.barrier()
@@ -331,33 +281,3 @@ class _Loop:
         if self.trainer.world.is_main:
             model, progress = self.trainer.averaged_model, self.trainer.progress
             save_model(self.out / name, model, self.config, progress, training)
-
-    def notify(self, call: Callable[[Observer], object]) -> None:
-        """Call back; where a file of the observer cannot be written, warn once and train on without it."""
-        try:
-            call(self.observer)
-        except OSError as error:
-            message = f"Warning: {type(self.observer).__name__} failed ({error}); training goes on without it"
-            self.log(message)
-            if not self.shows:
-                warnings.warn(message, stacklevel=2)
-            self.observer = Observer()
-
-    def announcement(self) -> str:
-        """One line: model, data, devices, precision and checkpoint folder."""
-        trainer, training = self.trainer, self.trainer.training
-        parameters = sum(p.numel() for p in trainer.model.parameters())
-        precision = resolve_precision(training.precision, trainer.world.device)
-        compiled = "torch.compile (its first step takes up to a minute)" if training.compiles() else "eager"
-        return (
-            f"{type(trainer.model).__name__}, {parameters:,} parameters, {len(self.data.train):,} training images, "
-            f"{trainer.world.size} x {trainer.world.device}, {precision}, {compiled}; checkpoints in {self.out}"
-        )
-
-
-def _postfix(record: StepRecord) -> str:
-    kl = float(record.kl_groups.sum())
-    return (
-        f"ELBO {record.log_px - kl:.2f} nats, log p(x|h) {record.log_px:.2f}, KL {kl:.2f}, "
-        f"{record.images_per_second:.0f} images/s"
-    )

@@ -132,7 +132,7 @@ def fingerprint(data: DataSet) -> str:
         indices = torch.linspace(0, len(split) - 1, min(FINGERPRINT_IMAGES, len(split))).long()
         digest.update(f"{len(split)} {tuple(data.spec)}".encode())
         for tensor in split[BatchKey(indices, epoch=0)]:
-            digest.update(tensor.to(torch.int64).contiguous().numpy())
+            digest.update(tensor.to(torch.int64).contiguous().numpy().data)
     return digest.hexdigest()
 
 

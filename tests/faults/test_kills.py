@@ -100,7 +100,7 @@ def test_a_failed_write_leaves_the_old_folder_and_no_remains(tmp_path, monkeypat
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="cannot write .*last: the disk is full: free some space"):
+    with pytest.raises(OSError, match=r"cannot write .*last: the disk is full: free some space"):
         replace_folder(folder, NEW)
     assert content(folder) == OLD
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
