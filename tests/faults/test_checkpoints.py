@@ -130,6 +130,7 @@ def test_a_configuration_that_is_not_text_is_refused(folder):
         ("decoder", "head_channels", -1),
         ("encoder", "channels", [100_000, 100_000]),
         ("encoder", "channels", [1] * 100),
+        ("encoder", "channels", [4, 8_000]),  # 4 GB
         ("context", "channels", [8, 300_000]),
         ("latent_dim", None, 1_000_000),
         ("latent_dim", None, -3),

@@ -235,6 +235,7 @@ def test_a_signal_during_validation_abandons_it_and_the_resumed_run_makes_up_for
     monkeypatch.setattr(loop, "evaluate_bound", send_first)
     stopped = small_fit(tmp_path / "parts", resume=True, observer=observer, **options)
     assert (stopped.signal, stopped.progress.step) == (signal.SIGTERM, 4)
+    assert observer.validated == ([4] if where == "validation" else [])  # what was left to do was not done
     resumed = small_fit(tmp_path / "parts", resume=True, observer=observer, **options)
     assert observer.validated == [4, 6]
     for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
@@ -349,6 +350,7 @@ raise SystemExit(128 + fitted.signal)
 """
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_whole_process_group_with_loader_processes_saves(tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-c", COMMAND.format(tests=str(TESTS), out=str(out))]
