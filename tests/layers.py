@@ -16,7 +16,7 @@ ROWS = (
     ("models", "generation", "completion", "walk"),
     ("decoders",),
     ("latents", "context", "likelihoods"),
-    ("data", "nn", "sampling", "storage", "distributed", "memory", "native", "ranges", "weights"),
+    ("data", "nn", "sampling", "storage", "distributed", "memory", "native", "boundary", "ranges", "weights"),
 )
 ROW_OF = {part: number for number, row in enumerate(ROWS) for part in row}
 NOUNS = {"latents", "context", "likelihoods"}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import Split, sequential
 from pixelvae.distributed import World
@@ -82,20 +83,23 @@ def evaluate_bound(
         batch_size: Examples at a time; by default 250, fewer where they have more sites than a 32x32 image.
         max_images: Stop after about so many (whole batches); None for all.
         progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: If the split is not of the model's data, or an argument is out of range.
     """
+    batch_size = _checked_batch_size(model, split, batch_size, max_images, seed)
     keep_freed_memory()
     total: Tensor | None = None  # log_px, kl of every group, values, examples
-    batch_size = default_batch_size(split) if batch_size is None else batch_size
     keys = list(sequential(split, batch_size))
     if max_images is not None:
         keys = keys[: math.ceil(max_images / batch_size)]
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="ELBO", unit="batch", disable=not progress, leave=False
     ):
-        x, y = (tensor.to(world.device) for tensor in split[keys[i]])
-        generator = torch.Generator().manual_seed(seed + i)
-        bound = model(x, y, noise=model.draw_noise(len(x), generator))
-        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), (x != ABSENT).sum()[None], x.new_tensor([len(x)])]
+        x, y = split[keys[i]]  # checked where they are, on the CPU, before the model moves them
+        bound = model(x, y, noise=torch.Generator().manual_seed(seed + i))
+        counts = torch.stack([(x != ABSENT).sum(), torch.tensor(len(x))]).to(world.device)
+        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), counts]
         sums = torch.cat([term.double() for term in terms])
         total = sums if total is None else total + sums
     if total is None:  # more ranks than batches
@@ -103,6 +107,17 @@ def evaluate_bound(
     total = world.sum(total).cpu()
     means = total[:-1] / total[-1]
     return Bounds(float(means[0]), means[1:-1], int(total[-1]), float(means[-1]))
+
+
+def _checked_batch_size(
+    model: GenerativeModel, split: Split, batch_size: int | None, max_images: int | None, seed: int
+) -> int:
+    """Examples at a time, after the checks that both bounds share."""
+    require_split(split, model.spec)
+    require_seed(seed, len(split))
+    if max_images is not None:
+        require_count("max_images", max_images)
+    return default_batch_size(split) if batch_size is None else require_count("batch_size", batch_size)
 
 
 def default_batch_size(split: Split) -> int:
@@ -147,14 +162,13 @@ def evaluate_importance_weighted(
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If ``num_samples`` < 1.
+        ValueError: If ``num_samples`` < 1, the split is not of the model's data, or an argument is out of range.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples={num_samples}; wanted at least 1")
+    num_samples = require_count("num_samples", num_samples)
+    batch_size = _checked_batch_size(model, split, batch_size, max_images, seed)
     keep_freed_memory()
     if not model.has_latents:
         num_samples = 1
-    batch_size = default_batch_size(split) if batch_size is None else batch_size
     keys = list(sequential(split, batch_size))
     if max_images is not None:
         keys = keys[: math.ceil(max_images / batch_size)]
@@ -162,7 +176,7 @@ def evaluate_importance_weighted(
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="IWAE", unit="batch", disable=not progress, leave=False
     ):
-        x, y = (tensor.to(world.device) for tensor in split[keys[i]])
+        x, y = split[keys[i]]
         generator = torch.Generator().manual_seed(seed + i)
         log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).double()  # (S, B)
         log_px = log_weights.logsumexp(0) - math.log(num_samples)

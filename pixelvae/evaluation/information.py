@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.splits import BatchKey, Split
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
@@ -63,8 +64,15 @@ def encode_split(
     batch_size: int | None = None,
     max_images: int | None = None,
 ) -> list[Distribution]:
-    """q(h|x) of every example of a split, or of ``max_images`` evenly spaced ones, in order, a batch at a time."""
-    batch_size = default_batch_size(split) if batch_size is None else batch_size
+    """q(h|x) of every example of a split, or of ``max_images`` evenly spaced ones, in order, a batch at a time.
+
+    Raises:
+        ValueError: If the split is not of the model's data, the model has no latents, or an argument is out of range.
+    """
+    require_split(split, model.spec)
+    if max_images is not None:
+        require_count("max_images", max_images)
+    batch_size = default_batch_size(split) if batch_size is None else require_count("batch_size", batch_size)
     batches: list[Distribution] = []
     for indices in evenly_spaced(len(split), max_images).split(batch_size):
         x, y = (tensor.to(device) for tensor in split[BatchKey(indices, epoch=0)])
@@ -129,6 +137,7 @@ def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualI
         >>> round(mutual_information([far_apart], seed=0).nats, 4)  # log 8: h says which of the eight it is
         2.0794
     """
+    require_seed(seed)
     if not batches:
         raise ValueError("no posteriors; wanted those of at least one example")
     generator = torch.Generator().manual_seed(seed)
@@ -174,6 +183,7 @@ def latent_health(
     model: GenerativeModel, split: Split, *, seed: int, device: torch.device, max_images: int | None = None
 ) -> Health:
     """Whether the latents are alive, on ``max_images`` evenly spaced examples. Costs one pass of the encoder."""
+    require_seed(seed)
     batches = encode_split(model, split, device=device, max_images=max_images)
     return Health(
         mutual_information(batches, seed=seed), active_units(means_of(batches)).cpu(), latent_information(batches)

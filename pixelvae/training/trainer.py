@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from pixelvae.boundary import require_batch
 from pixelvae.checkpoint import Progress
 from pixelvae.distributed import World, autocast, resolve_precision
 from pixelvae.models.base import Bound, GenerativeModel
@@ -137,12 +138,12 @@ class Trainer:
     def update(self, x: Tensor, y: Tensor) -> Measurement:
         """One step on this rank's (x, y). Does not wait for the device; skips the update if it is not finite."""
         training = self.training
-        x, y = x.to(self.world.device, non_blocking=True), y.to(self.world.device, non_blocking=True)
+        x, labels = require_batch(x, y, self.model.spec, self.world.device, synchronise=False)
         learning_rate = training.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         with autocast(training.precision, self.world.device):
-            bound = self.bound(x, y, noise=self.noise(len(x)))
+            bound = self.bound(x, labels, noise=self.noise(len(x)), checked=True)
         beta = self.beta
         loss = self.objective.loss(bound, beta, self.world.mean)
         self.optimizer.zero_grad()
