@@ -114,6 +114,12 @@ def test_yaml_that_is_no_configuration_is_refused(folder, text):
     refused(folder, load_data)
 
 
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: *a}", LAUGHS])
+def test_a_configuration_that_refers_to_itself_is_refused_for_it(folder, text):
+    (folder / "config.yaml").write_text(text)
+    assert "alias" in refused(folder)
+
+
 def test_a_configuration_that_is_not_text_is_refused(folder):
     (folder / "config.yaml").write_bytes(b"a: \xff\xfe")
     refused(folder)
