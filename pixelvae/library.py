@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pixelvae.checkpoint import Progress, checkpoint_folder, load_weights
+from pixelvae.checkpoint import Progress, checkpoint_folder, is_run, load_weights
 from pixelvae.data.splits import DataSet, Split
 from pixelvae.distributed import World, connect
 from pixelvae.evaluation.bounds import (
@@ -104,7 +104,8 @@ def fit(
     seed: int = 0,
     device: str = "auto",
     init_from: str | Path | None = None,
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
+    resume_changed: bool = False,
     config: Mapping[str, Any] | None = None,
     tensorboard: bool = True,
     progress: bool = True,
@@ -120,7 +121,8 @@ def fit(
         seed: Seed of data order and noise. That of the initial weights is the model's.
         device: auto, cpu, cuda, or any other that torch knows.
         init_from: A run or checkpoint, whose weights the model starts from (fine-tuning).
-        resume: Continue exactly from ``out/last``.
+        resume: Continue exactly from ``out/last``; ``auto`` does so where there is a run, and else starts one.
+        resume_changed: Accept options or data that differ from the run's; ``out/history.json`` lists them.
         config: Further entries of the checkpoints' config.yaml; they replace those of the same name.
         tensorboard: Whether to write curves and pictures for ``tensorboard --logdir OUT``.
         progress: Whether to show a progress bar.
@@ -134,15 +136,13 @@ def fit(
     """
     out, options, objective = Path(out), _options(training), objective or Objective()
     _require_fit(model, data)
-    if (out / "last").exists() and not resume:
-        raise ValueError(f"out={out} already holds a run; set resume=True to go on with it, or choose another folder")
-    if init_from is not None and not resume:
+    if init_from is not None and not is_run(out):
         load_weights(model, init_from)
     origin = {} if init_from is None else {"init_from": checkpoint_folder(init_from)}
     resolved = _resolved(model, data, options, objective, out, seed, device) | origin | dict(config or {})
     resolved = plain(resolved, "config")
     world = connect(device)
-    with _observer(out, data, resolved, resume, enabled=tensorboard and world.is_main) as observer:
+    with _observer(out, data, resolved, enabled=tensorboard and world.is_main) as observer:
         fitted = loop.fit(
             model.train(),
             data,
@@ -153,6 +153,7 @@ def fit(
             seed=seed,
             world=world,
             resume=resume,
+            resume_changed=resume_changed,
             observer=observer,
             progress=progress,
         )
@@ -255,16 +256,14 @@ def _described_data(data: DataSet) -> dict[str, Any]:
 
 
 @contextmanager
-def _observer(
-    out: Path, data: DataSet, config: dict[str, Any], resume: bool, *, enabled: bool
-) -> Iterator[loop.Observer]:
+def _observer(out: Path, data: DataSet, config: dict[str, Any], *, enabled: bool) -> Iterator[loop.Observer]:
     """TensorBoard, closed at the end."""
     if not enabled:
         yield loop.Observer()
         return
     from pixelvae.reporting.tensorboard import TensorBoardObserver  # here, for TensorBoard takes a second to import
 
-    observer = TensorBoardObserver(out, data, config, resume=resume)
+    observer = TensorBoardObserver(out, data, config)
     try:
         yield observer
     finally:

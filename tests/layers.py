@@ -16,7 +16,10 @@ ROWS = (
     ("models", "generation", "completion", "walk"),
     ("decoders",),
     ("latents", "context", "likelihoods"),
-    ("data", "nn", "sampling", "storage", "distributed", "memory", "native", "progress", "boundary"),
+    (
+        *("data", "nn", "sampling", "storage", "distributed", "memory", "native"),
+        *("progress", "boundary", "ranges", "weights"),
+    ),
 )
 ROW_OF = {part: number for number, row in enumerate(ROWS) for part in row}
 NOUNS = {"latents", "context", "likelihoods"}

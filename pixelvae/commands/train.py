@@ -12,7 +12,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
-from pixelvae.checkpoint import load_config, load_progress
+from pixelvae.checkpoint import is_run, load_config, load_progress
 from pixelvae.commands.configs import find_config, listing, read_config
 from pixelvae.commands.parsing import check_classes, make_parser, options_in, parse
 from pixelvae.commands.trust import trusted
@@ -42,6 +42,7 @@ def main(
     seed: int = 0,
     device: str = "auto",
     resume: bool | Literal["auto"] = False,
+    resume_changed: bool = False,
     *,
     config: dict[str, Any],
 ) -> None:
@@ -64,11 +65,11 @@ def main(
         class_conditional: Whether the model is given the labels.
         seed: Of the initial weights, the order of the data and all noise.
         device: auto, cpu, cuda, or any other that torch knows.
-        resume: Go on exactly from OUT/last; auto starts where there is no run yet.
+        resume: Resume from OUT/last, exactly; auto does so where there is a run, and else starts one.
+        resume_changed: Accept a configuration that differs from the run's; OUT/history.json lists what changed.
         config: The resolved configuration, kept with the checkpoints (filled in by the command line).
     """
     world = connect(device)
-    resume = check_resume(out, resume)
     torch.manual_seed(seed)  # initial weights: torch.nn takes no generator
     model = assemble(
         data.spec,
@@ -80,7 +81,7 @@ def main(
         latent_dim=latent_dim,
         class_conditional=class_conditional,
     )
-    observer = TensorBoardObserver(out, data, config, resume=resume) if world.is_main else None
+    observer = TensorBoardObserver(out, data, config) if world.is_main else None
     fitted = fit(
         model,
         data,
@@ -91,33 +92,32 @@ def main(
         seed=seed,
         world=world,
         resume=resume,
+        resume_changed=resume_changed,
         observer=observer,
     )
     if observer:
         observer.close()
+    world.close()
     if world.is_main:
         report_next_steps(fitted, out)
-    world.close()
-
-
-def check_resume(out: Path, resume: bool | Literal["auto"]) -> bool:
-    """Whether to go on with a run: as ``resume`` says, or if there is one.
-
-    Raises:
-        ValueError: If there is a run that would be overwritten.
-    """
-    if not resume and (out / "last").exists():
-        raise ValueError(f"out={out} already holds a run; add --resume to go on with it, or choose another --out")
-    return is_run(out) if resume == "auto" else resume
 
 
 def report_next_steps(fitted: Fitted, out: Path) -> None:
-    """Print where the results are and what to do next."""
+    """Print where the results are and what to do next.
+
+    Raises:
+        SystemExit: If a signal ended training, with 128 + its number, so that ``train && evaluate`` stops.
+    """
     progress = fitted.progress
-    print(f"{progress.images_seen:,} images in {progress.train_seconds:.0f} s. Checkpoints: {out}/best and {out}/last.")
-    print(f"Next: pixelvae evaluate {out}/best; tensorboard --logdir {out}")
+    checkpoints = [f"{out}/{name}" for name in ("best", "last") if (out / name).is_dir()]
+    print(
+        f"{progress.images_seen:,} images in {progress.train_seconds:.0f} s. Checkpoints: {' and '.join(checkpoints)}."
+    )
+    print(f"Next: pixelvae evaluate {checkpoints[0]}; tensorboard --logdir {out}")
     if fitted.interrupted:
         print(f"Stopped at step {progress.step} and saved; go on with the same command and --resume")
+    if fitted.signal is not None:
+        raise SystemExit(128 + fitted.signal)
 
 
 def parser(prog: str | None = None) -> ArgumentParser:
@@ -195,8 +195,3 @@ def run_to_end(config: Path, out: Path, steps: int, device: str, *options: str) 
     run_or_resume(config, out, f"--train.steps={steps}", f"--device={device}", *options)
     if load_progress(out / "last").step < steps:
         raise SystemExit("Interrupted; the same command goes on")
-
-
-def is_run(out: Path) -> bool:
-    """Whether a folder holds a run that can be resumed."""
-    return (out / "last" / "training.pt").is_file()

@@ -26,6 +26,7 @@ from pixelvae.latents.priors import FlowPrior, Prior, StandardNormal, VampPrior
 from pixelvae.likelihoods import Categorical, DiscretizedLogisticMixture, Likelihood
 from pixelvae.models.base import ContextFactory, DecoderFactory, GenerativeModel, LikelihoodFactory
 from pixelvae.models.pixelvae import AutoregressiveModel, EncoderFactory, PixelVAE, PriorFactory
+from pixelvae.ranges import require_count, require_one_of
 
 CLASSES: Mapping[str, Sequence[type]] = {
     "likelihood": (Categorical, DiscretizedLogisticMixture),
@@ -70,6 +71,8 @@ def assemble(
     Raises:
         ValueError: If labels are asked of data that have none, or only one of encoder and prior is given.
     """
+    require_one_of("class_conditional", class_conditional, (True, False))
+    require_count("latent_dim", latent_dim, least=0)
     if class_conditional and not spec.num_classes:
         raise ValueError("class_conditional=True, but the data set has no labels; set class_conditional: false")
     if not class_conditional:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from pixelvae.checkpoint import flatten, load_progress
+from pixelvae.checkpoint import flatten
 from pixelvae.data import ABSENT, AudioDataSet, BatchKey, DataSet
 from pixelvae.data.labels import cycled_labels
 from pixelvae.data.splits import spread_over_classes
@@ -56,7 +58,6 @@ class TensorBoardObserver(Observer):
         folder: The folder of the run.
         data: Its validation images are shown.
         config: The resolved configuration, shown as text and among the hyperparameters.
-        resume: Whether the run continues from ``folder/last``; events of later steps are purged.
         scalars_every: Steps between the points of the training curves.
         pictures_every: Validations between pictures, 0 for none.
         num_images: Images that are reconstructed, of different classes; at most those that there are.
@@ -66,7 +67,6 @@ class TensorBoardObserver(Observer):
 
     Raises:
         ValueError: If an option is out of range.
-        CheckpointError: If there is nothing to resume.
     """
 
     def __init__(
@@ -75,7 +75,6 @@ class TensorBoardObserver(Observer):
         data: DataSet,
         config: dict[str, Any],
         *,
-        resume: bool = False,
         scalars_every: int = 20,
         pictures_every: int = 1,
         num_images: int = 8,
@@ -95,9 +94,21 @@ class TensorBoardObserver(Observer):
         self.num_classes = data.spec.num_classes
         self.rate = data.rate if isinstance(data, AudioDataSet) else None  # samples per second of a sound
         self.validations = 0
-        self.step = load_progress(folder / "last").step if resume else 0
-        self.writer = SummaryWriter(folder, purge_step=self.step + 1 if resume else None)
-        self.writer.add_text("config", textwrap.indent(yaml.safe_dump(config, sort_keys=False), "    "), self.step)
+        self.step, self.opened = 0, False
+
+    @cached_property
+    def writer(self) -> SummaryWriter:
+        """The event file, made at its first use; events of steps after the current one are purged."""
+        self.opened = True
+        writer = SummaryWriter(self.folder, purge_step=self.step + 1)
+        text = textwrap.indent(yaml.safe_dump(self.config, sort_keys=False), "    ")
+        writer.add_text("config", text, self.step)
+        return writer
+
+    def on_start(self, step: int) -> None:
+        """Purge what a killed run wrote after the step from which this one starts or resumes."""
+        self.step = step
+        self.writer.flush()
 
     def on_step(self, record: StepRecord) -> None:
         """Add a point to every training curve, every ``scalars_every`` steps."""
@@ -157,7 +168,9 @@ class TensorBoardObserver(Observer):
 
     def close(self) -> None:
         """Flush and close the event file."""
-        self.writer.close()
+        if self.opened:
+            with suppress(OSError):  # training has warned of it
+                self.writer.close()
 
     def pictures(self, model: GenerativeModel) -> dict[str, Figure]:
         """Samples and, of a PixelVAE, reconstructions and interpolations, all drawn in one walk."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from pixelvae.latents.distributions import DiagonalNormal, Distribution
 from pixelvae.latents.information import information_lower_bound, normal_information
 from pixelvae.models.base import Bound
+from pixelvae.ranges import require, require_count
 from pixelvae.training.multiplier import RATE_TOLERANCE, Multiplier
 
 MIN_WEIGHT = Multiplier.INITIAL_BETA
@@ -76,13 +77,12 @@ class Objective:
     rate: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("beta", "beta_start", "warmup_steps", "free_bits"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"objective.{name}={getattr(self, name)}; wanted 0 or more")
+        for name in ("beta", "beta_start", "free_bits"):
+            require(f"objective.{name}", getattr(self, name), least=0)
+        require_count("objective.warmup_steps", self.warmup_steps, least=0, most=2**31 - 1)
         if self.rate is None:
             return
-        if self.rate <= 0:
-            raise ValueError(f"objective.rate={self.rate}; wanted more than 0 nats, or null for a free KL")
+        require("objective.rate", self.rate, above=0)
         if (self.beta, self.warmup_steps, self.free_bits) != (1, 0, 0):
             raise ValueError(
                 f"objective.rate={self.rate} sets the weight of the KL by itself, but beta={self.beta}, "

@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 import shutil
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pixelvae.distributed import Precision
+from pixelvae.ranges import require, require_count, require_one_of
 
 COMPILE_REPAYS_AFTER = 1500
 """Steps after which torch.compile has saved the seconds that its first step takes (measured: 70 to 1,130)."""
+
+MAX_COUNT = 2**31 - 1
+"""Maximum number of steps, and of examples: seed and step share the 64 bits of a generator's seed."""
+
+MAX_WORKERS = 1024
+"""Maximum number of processes that load data."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,19 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"train.{name}={getattr(self, name)}; wanted at least 1")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"train.ema_decay={self.ema_decay}; wanted a number in [0, 1)")
-        if self.learning_rate <= 0:
-            raise ValueError(f"train.learning_rate={self.learning_rate}; wanted more than 0")
+            require_count(f"train.{name}", getattr(self, name), most=MAX_COUNT)
+        require_count("train.lr_warmup_steps", self.lr_warmup_steps, least=0, most=MAX_COUNT)
+        require_count("train.num_workers", self.num_workers, least=0, most=MAX_WORKERS)
+        if self.validation_images is not None:
+            require_count("train.validation_images", self.validation_images, most=MAX_COUNT)
+        require("train.learning_rate", self.learning_rate, above=0)
+        require("train.final_lr_fraction", self.final_lr_fraction, least=0, most=1)
+        require("train.weight_decay", self.weight_decay, least=0)
+        require("train.clip_norm", self.clip_norm, least=0)
+        require("train.ema_decay", self.ema_decay, least=0, below=1)
+        require_one_of("train.precision", self.precision, get_args(Precision))
+        require_one_of("train.compile", self.compile, ("auto", "always", "never"))
+        require_one_of("train.channels_last", self.channels_last, (True, False))
 
     @property
     def examples_per_update(self) -> int:

@@ -67,7 +67,7 @@ class StepRecord(NamedTuple):
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss or its gradient is not finite."""
+    """The loss, its gradient, the weights or a validation are not finite."""
 
 
 class Trainer:
@@ -122,18 +122,16 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly from ``state_dict``."""
+        """Continue exactly from ``state_dict``, with the options of this trainer."""
         progress = Progress(**state["progress"])
-        if progress.seed != self.seed:
-            raise ValueError(
-                f"seed={self.seed}, but the run to resume has seed {progress.seed}; set seed: {progress.seed}"
-            )
         self.step, self.images_seen, self.train_seconds = progress.step, progress.images_seen, progress.train_seconds
         self.best_elbo = state["best_elbo"]
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rewards_information = state.get("rewards_information", False)
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = self.training.weight_decay  # the state holds that of the run as it was
         if self.multiplier is not None and state["multiplier"] is not None:
             self.multiplier.load_state_dict(state["multiplier"])
 

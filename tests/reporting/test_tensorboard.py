@@ -181,8 +181,7 @@ def test_a_resumed_run_takes_back_what_its_checkpoint_does_not_know(tmp_path):
         small_fit(tmp_path, steps=6, observer=first)
     first.close()
     assert steps(read(tmp_path), "train/elbo_nats") == [1, 2, 3, 4, 5]
-    second = TensorBoardObserver(tmp_path, small_data(), CONFIG, resume=True, scalars_every=1, pictures_every=0)
-    assert second.step == 3
+    second = TensorBoardObserver(tmp_path, small_data(), CONFIG, scalars_every=1, pictures_every=0)
     small_fit(tmp_path, steps=6, observer=second, resume=True)
     second.close()
     events = read(tmp_path)

@@ -109,7 +109,7 @@ def test_above_what_the_examples_can_verify_the_normal_fit_counts():
 
 
 def test_a_rate_alone_weighs_the_kl():
-    with pytest.raises(ValueError, match=r"objective\.rate=0; wanted more than 0"):
+    with pytest.raises(ValueError, match=r"objective\.rate=0; wanted a number of more than 0"):
         Objective(rate=0)
     with pytest.raises(ValueError, match=r"objective\.rate=3\.0 .* free_bits=0\.5"):
         Objective(rate=3.0, free_bits=0.5)
