@@ -115,9 +115,23 @@ def to_rgb(x: Tensor, levels: int) -> npt.NDArray[np.uint8]:
     return np.where(values == HIDDEN, HIDDEN_COLOUR, colours).astype(np.uint8)
 
 
-def label_texts(y: Tensor) -> list[str]:
-    """(B, L) labels as text, one string for each example; an empty list if L = 0."""
-    return [", ".join(map(str, row)) for row in y.tolist()] if y.shape[1] else []
+def label_texts(y: Tensor, class_names: Sequence[Sequence[str]] = ()) -> list[str]:
+    """(B, L) labels as text, one string for each example; an empty list if L = 0.
+
+    Args:
+        y: Labels.
+        class_names: A name for each class of each kind of label, as `DataSet.class_names` has them; numbers if empty.
+
+    Example:
+        >>> import torch
+        >>> label_texts(torch.tensor([[1, 0]])), label_texts(torch.tensor([[1, 0]]), [["cat", "dog"], ["Ann"]])
+        (['1, 0'], ['dog, Ann'])
+    """
+    if not y.shape[1]:
+        return []
+    if not class_names:
+        return [", ".join(map(str, row)) for row in y.tolist()]
+    return [", ".join(names[label] for names, label in zip(class_names, row, strict=True)) for row in y.tolist()]
 
 
 def samples(

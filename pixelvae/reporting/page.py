@@ -132,7 +132,7 @@ def curve(title: str, lines: Mapping[str, Points]) -> bytes:
     for colour, (label, points) in zip(COLOURS, lines.items(), strict=False):
         steps, values = zip(*points, strict=True)
         marker = "o" if len(points) < 50 else None
-        axes.plot(steps, values, color=colour, label=label, linewidth=1.2, marker=marker, markersize=3)
+        axes.plot(steps, values, color=colour, label=label, linewidth=1.2, marker=marker, markersize=3, clip_on=False)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     if len(lines) > 1:
