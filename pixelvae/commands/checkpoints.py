@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pixelvae.checkpoint import load, load_progress
-from pixelvae.data import BatchKey, DataSet
-from pixelvae.data.splits import SplitName
+from pixelvae.data import BatchKey, DataSet, Split
+from pixelvae.data.splits import SplitName, spread_over_classes
 from pixelvae.distributed import connect
 from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.figures import save_picture
@@ -47,14 +47,15 @@ def check_num(data: DataSet, split: SplitName, num: int) -> None:
         raise ValueError(f"num={num}; the {split} split has {available} {what}")
 
 
-def first_examples(data: DataSet, split: SplitName, num: int, model: GenerativeModel) -> tuple[Tensor, Tensor]:
-    """x and y of the first examples of a split, on the model's device.
+def varied_examples(data: DataSet, split: SplitName, num: int, model: GenerativeModel) -> tuple[Tensor, Tensor]:
+    """x and y of examples that are spread over a split and its classes, on the model's device.
 
     Raises:
         ValueError: If there are fewer than ``num``.
     """
     check_num(data, split, num)
-    x, y = getattr(data, split)[BatchKey(torch.arange(num), epoch=0)]
+    examples: Split = getattr(data, split)
+    x, y = examples[BatchKey(spread_over_classes(examples, num), epoch=0)]
     return x.to(device_of(model)), y.to(device_of(model))
 
 

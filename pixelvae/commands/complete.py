@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from pixelvae.checkpoint import load, load_data
-from pixelvae.commands.checkpoints import first_examples, origin, save_with_settings
+from pixelvae.commands.checkpoints import varied_examples, origin, save_with_settings
 from pixelvae.completion import complete_in_rounds, upper_rows
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
@@ -54,7 +54,7 @@ def main(
             f"num_draws={num_draws}, rounds={rounds}, keep={keep}; wanted at least 1, 1, and 0 <= keep < 1"
         )
     model = load(checkpoint, device=connect(device).device)
-    x, y = first_examples(load_data(checkpoint), split, num, model)
+    x, y = varied_examples(load_data(checkpoint), split, num, model)
     known = upper_rows(x.shape[1:], round(keep * x.shape[2]), x.device)  # (C, H, W)
     rounds = rounds if model.has_latents else 1
     starts, labels = x.repeat(num_draws, 1, 1, 1), y.repeat(num_draws, 1)

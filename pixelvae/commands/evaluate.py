@@ -39,7 +39,7 @@ def main(
         checkpoint: A checkpoint folder, such as runs/demo/best.
         out: Folder for metrics.json, config.yaml and environment.txt; the run's folder by default.
         num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
-        iwae_images: Evaluate the importance-weighted bound on about so many images only; all by default.
+        iwae_images: Evaluate the importance-weighted bound on at most so many images, spread over the split; all by default.
         split: test, validation or train.
         latents: Measure the latents too: rate and distortion, mutual information with its cap, and the accuracy of
             probes of posterior means, beside pixels and principal components (fitted on train, scored on the split).

@@ -14,7 +14,7 @@ from torch import Tensor
 from pixelvae.checkpoint import load_data
 from pixelvae.commands.checkpoints import device_of, load_with_latents, origin, save_with_settings
 from pixelvae.data import BatchKey, Split
-from pixelvae.data.splits import SplitName
+from pixelvae.data.splits import SplitName, spread, spread_over_classes
 from pixelvae.decoders.base import StepperKind
 from pixelvae.generation import generators, interpolate
 from pixelvae.latents.paths import linear_path, spherical_path, switch_half_way
@@ -72,8 +72,10 @@ def main(
 
 
 def image_pairs(images: Split, num: int, *, same_class: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x and y of the first images, and of the first later ones of another (or the same) class."""
-    x, y = images[BatchKey(torch.arange(min(len(images), 50 * num)), epoch=0)]
+    """x and y of images of different classes, and of others that are of another (or the same) class."""
+    starts = spread_over_classes(images, num).tolist()
+    others = [i for i in spread(len(images), 50 * num).tolist() if i not in starts]
+    x, y = images[BatchKey(torch.tensor([*starts, *others]), epoch=0)]
     if same_class and not y.shape[1]:
         raise ValueError("between=same_class, but the data set has no labels; set between: images")
     ends: list[int] = []

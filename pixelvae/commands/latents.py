@@ -104,7 +104,7 @@ def main(
         checkpoint: A checkpoint folder of a PixelVAE of images, such as runs/demo/best.
         out: Folder for the pictures; RUN/latents by default.
         log_dir: Folder for TensorBoard; the run's own by default.
-        num_images: Images that are encoded, the first of the split; by default all, up to 3,000, the limit of t-SNE
+        num_images: Images that are encoded, spread over the split; by default all, up to 3,000, the limit of t-SNE
             and the projector.
         num_draws: Draws of each image in decompression.png and completion.png.
         split: test, validation or train.

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from pixelvae.checkpoint import load_data
-from pixelvae.commands.checkpoints import first_examples, load_with_latents, origin, save_with_settings
+from pixelvae.commands.checkpoints import varied_examples, load_with_latents, origin, save_with_settings
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.generation import reconstruct
@@ -43,7 +43,7 @@ def main(
     if num_draws < 1:
         raise ValueError(f"num_draws={num_draws}; wanted at least 1")
     model = load_with_latents(checkpoint, device, "reconstruct from")
-    x, y = first_examples(load_data(checkpoint), split, num, model)
+    x, y = varied_examples(load_data(checkpoint), split, num, model)
     h = model.encode(x, y).mean
     draws = reconstruct(
         model, x, y=y, num_draws=num_draws, temperature=temperature, seed=seed, progress=True, stepper=stepper

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pixelvae.checkpoint import load, load_data
-from pixelvae.commands.checkpoints import check_num, device_of, first_examples, origin, run_folder
+from pixelvae.commands.checkpoints import check_num, device_of, varied_examples, origin, run_folder
 from pixelvae.data import ABSENT, AudioDataSet, SpokenDigits
 from pixelvae.data.labels import cycled_labels
 from pixelvae.data.splits import SplitName
@@ -96,8 +96,8 @@ def write_reconstructions(
     out: Path,
     caption: str,
 ) -> None:
-    """x' ~ p(x' | h), h = E[q(h|x)], of the first sounds of a split; as long as the sounds."""
-    x, y = first_examples(data, split, num, model)
+    """x' ~ p(x' | h), h = E[q(h|x)], of some sounds of a split; as long as the sounds."""
+    x, y = varied_examples(data, split, num, model)
     draws = reconstruct(model, x, y=y, num_draws=num_draws, progress=True, **how)
     draws = draws.where(x != ABSENT, ABSENT)  # (D, B, 1, T)
     originals, drawn = waves(x, data.spec.levels), [waves(draw, data.spec.levels) for draw in draws]

@@ -7,7 +7,7 @@ from pixelvae.data.folder import ImageFolder
 from pixelvae.data.images import Digits, MNIST5k
 from pixelvae.data.published import CIFAR10, KMNIST, MNIST, SVHN, FashionMNIST
 from pixelvae.data.spec import ABSENT, DataSpec
-from pixelvae.data.splits import Batches, BatchKey, DataSet, Split, sequential
+from pixelvae.data.splits import Batches, BatchKey, DataSet, Split, sequential, spread, spread_over_classes
 
 DATA_SETS: Sequence[type[DataSet]] = (
     AudioFolder, CIFAR10, Digits, FashionMNIST, ImageFolder, KMNIST, MNIST, MNIST5k, SpokenDigits, SVHN,
@@ -34,4 +34,6 @@ __all__ = [
     "Split",
     "SpokenDigits",
     "sequential",
+    "spread",
+    "spread_over_classes",
 ]

@@ -15,6 +15,9 @@ from pixelvae.data.spec import DataSpec
 
 SplitName = Literal["train", "validation", "test"]
 
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
+_CANDIDATES = 50  # examples whose labels are read for each one that is chosen
+
 
 class BatchKey(NamedTuple):
     """Names one batch: which examples, and the epoch that any random draw in them belongs to.
@@ -170,15 +173,16 @@ class Batches(Sampler[BatchKey]):
             epoch, first = epoch + 1, 0
 
 
-def sequential(split: Split, batch_size: int) -> Iterator[BatchKey]:
+def sequential(split: Split, batch_size: int, max_examples: int | None = None) -> Iterator[BatchKey]:
     """Every example once, in order, for evaluation; the last batch may be smaller, and is kept.
 
     Args:
         split: What to go through.
         batch_size: Examples per batch.
+        max_examples: At most so many, spread over the split, see `spread`; None for all.
 
     Raises:
-        ValueError: If `batch_size` is not positive.
+        ValueError: If `batch_size` or `max_examples` is not positive.
 
     Example:
         >>> from pixelvae.data import Digits
@@ -186,11 +190,67 @@ def sequential(split: Split, batch_size: int) -> Iterator[BatchKey]:
         [150, 50]
     """
     _require_positive("batch_size", batch_size)
-    num_examples = len(split)
-    return (
-        BatchKey(torch.arange(begin, min(begin + batch_size, num_examples)), epoch=0)
-        for begin in range(0, num_examples, batch_size)
-    )
+    return (BatchKey(part, epoch=0) for part in spread(len(split), max_examples).split(batch_size) if len(part))
+
+
+def spread(num_examples: int, n: int | None) -> Tensor:
+    r"""At most n positions, spread over a split, in order: a split may be sorted by class, or classes may alternate.
+
+    Those i whose multiples of the golden ratio have the smallest fractional parts. The gaps between them have at
+    most three sizes, and follow no period of the split. A larger n adds positions and drops none.
+
+    .. math:: \{i : i\varphi \bmod 1 \text{ is among the } n \text{ smallest}\}, \quad \varphi = (\sqrt5 - 1)/2
+
+    Reference:
+        The Art of Computer Programming, volume 3 (Knuth, 1998), section 6.4, theorem S (three gaps).
+
+    Args:
+        num_examples: N, the size of the split.
+        n: How many, None for all.
+
+    Shape:
+        Returns (min(n, N),) int64.
+
+    Raises:
+        ValueError: If n is not positive.
+
+    Example:
+        >>> spread(100, 5), spread(3, None)
+        (tensor([ 0, 13, 34, 68, 89]), tensor([0, 1, 2]))
+    """
+    if n is not None:
+        _require_positive("the number of examples", n)
+    every = torch.arange(num_examples)
+    if n is None or n >= num_examples:
+        return every
+    fractions = (every.double() * _GOLDEN_RATIO).frac()
+    return fractions.argsort(stable=True)[:n].sort().values
+
+
+def spread_over_classes(split: Split, n: int) -> Tensor:
+    """At most n positions, spread over a split, of as many classes (of the first kind) as possible, in order.
+
+    Shape:
+        Returns (min(n, N),) int64.
+
+    Raises:
+        ValueError: If n is not positive.
+
+    Example:
+        >>> from pixelvae.data import Digits
+        >>> test = Digits().test
+        >>> sorted(test.labels(spread_over_classes(test, 10)).flatten().tolist())
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    """
+    candidates = spread(len(split), _CANDIDATES * n)
+    if not split.spec.num_classes:
+        return spread(len(split), n)
+    seen: dict[int, int] = {}  # class: how often it has come
+    turns = []
+    for label in split.labels(candidates)[:, 0].tolist():
+        turns.append(seen.setdefault(label, 0))
+        seen[label] += 1
+    return candidates[torch.tensor(turns).argsort(stable=True)[:n]].sort().values
 
 
 def _require_positive(name: str, value: int) -> None:

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pixelvae.data.spec import DataSpec, levels_to_signal
-from pixelvae.data.splits import Batches, BatchKey, Split, sequential
+from pixelvae.data.splits import Batches, BatchKey, Split, sequential, spread
 from pixelvae.evaluation.bounds import default_batch_size
-from pixelvae.evaluation.information import evenly_spaced
 from pixelvae.generation import reconstruct
 from pixelvae.models.base import GenerativeModel
 
@@ -126,13 +125,13 @@ def reconstruction_agreement(
         split: Usually test.
         seed: Of the draws: that of the i-th image depends on seed + i alone.
         device: Where the model is.
-        max_images: Images that are drawn once each, evenly spaced in the split.
+        max_images: Images that are drawn once each, spread over the split.
         progress: Whether to show a progress bar.
 
     Raises:
         ValueError: If the model has no latents.
     """
-    indices = evenly_spaced(len(split), max_images)
+    indices = spread(len(split), max_images)
     size = default_batch_size(split)
     right = torch.zeros(2, dtype=torch.double)
     for begin in tqdm(range(0, len(indices), size), desc="draws", unit="batch", disable=not progress, leave=False):

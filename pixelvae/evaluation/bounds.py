@@ -72,7 +72,7 @@ def evaluate_bound(
     max_images: int | None = None,
     progress: bool = False,
 ) -> Bounds:
-    """The ELBO and its terms over a split, in order, every example once; ranks share the batches.
+    """The ELBO and its terms over a split or a part of it, in order, every example once; ranks share the batches.
 
     Args:
         model: On the world's device.
@@ -80,15 +80,13 @@ def evaluate_bound(
         seed: Of the noise; that of batch i depends on seed and i alone.
         world: This process among its peers.
         batch_size: Examples at a time; by default 250, fewer where they have more sites than a 32x32 image.
-        max_images: Stop after about so many (whole batches); None for all.
+        max_images: At most so many, spread over the split; None for all.
         progress: Whether to show a progress bar.
     """
     keep_freed_memory()
     total: Tensor | None = None  # log_px, kl of every group, values, examples
     batch_size = default_batch_size(split) if batch_size is None else batch_size
-    keys = list(sequential(split, batch_size))
-    if max_images is not None:
-        keys = keys[: math.ceil(max_images / batch_size)]
+    keys = list(sequential(split, batch_size, max_images))
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="ELBO", unit="batch", disable=not progress, leave=False
     ):
@@ -143,7 +141,7 @@ def evaluate_importance_weighted(
         world: This process among its peers.
         batch_size: Examples at a time, by default as above; the S draws follow one another, so memory does not
             grow with S.
-        max_images: Stop after about so many (whole batches); None for all.
+        max_images: At most so many, spread over the split; None for all.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -155,9 +153,7 @@ def evaluate_importance_weighted(
     if not model.has_latents:
         num_samples = 1
     batch_size = default_batch_size(split) if batch_size is None else batch_size
-    keys = list(sequential(split, batch_size))
-    if max_images is not None:
-        keys = keys[: math.ceil(max_images / batch_size)]
+    keys = list(sequential(split, batch_size, max_images))
     sums = torch.zeros(3, dtype=torch.double, device=world.device)  # Σ log p, Σ (log p)², count
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="IWAE", unit="batch", disable=not progress, leave=False

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pixelvae.data.splits import BatchKey, Split
+from pixelvae.data.splits import Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
 from pixelvae.models.base import GenerativeModel
@@ -63,24 +63,13 @@ def encode_split(
     batch_size: int | None = None,
     max_images: int | None = None,
 ) -> list[Distribution]:
-    """q(h|x) of every example of a split, or of ``max_images`` evenly spaced ones, in order, a batch at a time."""
+    """q(h|x) of every example of a split, or of ``max_images`` spread over it, in order, a batch at a time."""
     batch_size = default_batch_size(split) if batch_size is None else batch_size
     batches: list[Distribution] = []
-    for indices in evenly_spaced(len(split), max_images).split(batch_size):
-        x, y = (tensor.to(device) for tensor in split[BatchKey(indices, epoch=0)])
+    for key in sequential(split, batch_size, max_images):
+        x, y = (tensor.to(device) for tensor in split[key])
         batches.append(model.encode(x, y))
     return batches
-
-
-def evenly_spaced(num_examples: int, max_images: int | None) -> Tensor:
-    """At most ``max_images`` positions, evenly spaced over a split, in order: a split may be sorted by class.
-
-    Example:
-        >>> evenly_spaced(10, 5), evenly_spaced(3, None), evenly_spaced(2, 5)
-        (tensor([0, 2, 4, 6, 8]), tensor([0, 1, 2]), tensor([0, 1]))
-    """
-    n = num_examples if max_images is None else min(max_images, num_examples)
-    return torch.arange(n) * num_examples // max(n, 1)
 
 
 def posterior_means(

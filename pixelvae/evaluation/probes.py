@@ -17,8 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from pixelvae.data.spec import ABSENT
-from pixelvae.data.splits import BatchKey, DataSet, Split
-from pixelvae.evaluation.information import encode_split, evenly_spaced, means_of
+from pixelvae.data.splits import BatchKey, DataSet, Split, spread
+from pixelvae.evaluation.information import encode_split, means_of
 from pixelvae.models.base import GenerativeModel
 
 Features = npt.NDArray[np.float32]  # (N, F)
@@ -121,22 +121,21 @@ def probe_pixels(data: DataSet, split: Split, *, latent_dim: int, max_images: in
 
 
 def pixels(split: Split, max_images: int | None = None) -> Features:
-    """Levels of evenly spaced examples of a split, from 0 to 1; absent ones are silence, ½. -> (N, F)."""
-    x, _ = split[BatchKey(evenly_spaced(len(split), max_images), epoch=0)]
+    """Levels of a split's examples, or of some spread over it, from 0 to 1; absent ones are silence, ½. -> (N, F)."""
+    x, _ = split[BatchKey(spread(len(split), max_images), epoch=0)]
     scaled = x.float().flatten(1) / (split.spec.levels - 1)
     return scaled.where(x.flatten(1) != ABSENT, 0.5).numpy()
 
 
 def labels(split: Split, max_images: int | None = None) -> Labels:
-    """Labels of the first kind of evenly spaced examples of a split. -> (N,).
+    """Labels of the first kind of a split's examples, or of some spread over it. -> (N,).
 
     Raises:
         ValueError: If the data set has no labels.
     """
     if not split.spec.num_classes:
         raise ValueError("the data set has no labels to probe for")
-    keys = evenly_spaced(len(split), max_images).split(1000)
-    return torch.cat([split[BatchKey(indices, epoch=0)][1][:, 0] for indices in keys]).numpy()
+    return split.labels(spread(len(split), max_images))[:, 0].numpy()
 
 
 def _linear(c: float, features: Features, y: Labels) -> Pipeline:

@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from pixelvae.checkpoint import load_progress
 from pixelvae.data import ABSENT, AudioDataSet, BatchKey, DataSet
 from pixelvae.data.labels import cycled_labels
+from pixelvae.data.splits import spread_over_classes
 from pixelvae.evaluation.bounds import Bounds, bits_per_dim
 from pixelvae.evaluation.information import Health
 from pixelvae.generation import decode, generators
@@ -59,7 +60,7 @@ class TensorBoardObserver(Observer):
         resume: Whether the run continues from ``folder/last``; events of later steps are purged.
         scalars_every: Steps between the points of the training curves.
         pictures_every: Validations between pictures, 0 for none.
-        num_images: Images that are reconstructed.
+        num_images: Images that are reconstructed, of different classes; at most those that there are.
         num_draws: Reconstructions of each.
         num_steps: Points of an interpolation.
         seed: Seed of the random numbers of the pictures.
@@ -83,17 +84,15 @@ class TensorBoardObserver(Observer):
         num_steps: int = 8,
         seed: int = 0,
     ) -> None:
-        if scalars_every < 1 or pictures_every < 0 or num_draws < 1 or num_steps < 2:
+        if scalars_every < 1 or pictures_every < 0 or num_images < 1 or num_draws < 1 or num_steps < 2:
             raise ValueError(
-                f"scalars_every={scalars_every}, pictures_every={pictures_every}, num_draws={num_draws}, "
-                f"num_steps={num_steps}; wanted at least 1, 0, 1 and 2"
+                f"scalars_every={scalars_every}, pictures_every={pictures_every}, num_images={num_images}, "
+                f"num_draws={num_draws}, num_steps={num_steps}; wanted at least 1, 0, 1, 1 and 2"
             )
-        if not 2 * NUM_PATHS <= num_images <= len(data.validation):
-            raise ValueError(f"num_images={num_images}; wanted {2 * NUM_PATHS} .. {len(data.validation)}")
         self.folder, self.config, self.seed = folder, config, seed
         self.scalars_every, self.pictures_every = scalars_every, pictures_every
         self.num_draws, self.num_steps = num_draws, num_steps
-        self.x, self.y = data.validation[BatchKey(torch.arange(num_images), epoch=0)]
+        self.x, self.y = data.validation[BatchKey(spread_over_classes(data.validation, num_images), epoch=0)]
         self.num_classes, self.class_names = data.spec.num_classes, data.class_names
         self.rate = data.rate if isinstance(data, AudioDataSet) else None  # samples per second of a sound
         self.validations = 0
@@ -202,11 +201,11 @@ class TensorBoardObserver(Observer):
 
     def _interpolations(self, model: GenerativeModel, x: Tensor, y: Tensor) -> _Drawing:
         """From each of the first images to one of the next; the label switches half-way."""
-        start, end = model.encode(x, y).mean[: 2 * NUM_PATHS].chunk(2)
-        left, right = y[: 2 * NUM_PATHS].chunk(2)
+        start, end = _ends(model.encode(x, y).mean)
+        left, right = _ends(y)
         path = spherical_path(start, end, self.num_steps)  # (S, 2, D)
         labels = switch_half_way(left, right, self.num_steps)  # (S, 2, L)
-        sources = [g for _ in range(self.num_steps) for g in generators(self.seed, NUM_PATHS)]
+        sources = [g for _ in range(self.num_steps) for g in generators(self.seed, len(start))]
         return _Drawing(path.flatten(0, 1), labels.flatten(0, 1), sources)
 
     def _figures(self, model: GenerativeModel, columns: int, drawn: tuple[Tensor, ...]) -> dict[str, Figure]:
@@ -228,7 +227,7 @@ class TensorBoardObserver(Observer):
                 title="Reconstructions of validation images",
                 labels=label_texts(self.y, self.class_names),
             )
-            start, end = self.x[: 2 * NUM_PATHS].chunk(2)
+            start, end = _ends(self.x)
             figures["interpolations"] = interpolations(
                 start,
                 drawn[2].unflatten(0, (self.num_steps, -1)),
@@ -242,6 +241,13 @@ class TensorBoardObserver(Observer):
     def _scalars(self, group: str, **values: float) -> None:
         for name, value in values.items():
             self.writer.add_scalar(f"{group}/{name}", value, self.step)
+
+
+def _ends(examples: Tensor) -> tuple[Tensor, Tensor]:
+    """Where up to ``NUM_PATHS`` interpolations start and end; few examples serve twice. (N, ...) -> two of (P, ...)."""
+    some = examples[: 2 * NUM_PATHS]
+    paths = (len(some) + 1) // 2
+    return some[:paths], some[-paths:]
 
 
 def _draw(model: GenerativeModel, drawings: list[_Drawing]) -> tuple[Tensor, ...]:

@@ -30,7 +30,7 @@ class TrainingOptions:
         channels_last: Memory format of the convolutions; true is faster on nearly every device.
         compile: torch.compile of the training step; ``auto`` compiles runs that are long enough to repay it.
         validate_every: Steps between validations (and between pictures in TensorBoard).
-        validation_images: Examples of a validation, None for the whole split.
+        validation_images: Examples of a validation, spread over the split; None for all.
         checkpoint_every: Steps between checkpoints.
         num_workers: Processes that load data; 0 is fastest for sets that fit in memory.
 

@@ -9,7 +9,8 @@ from scipy.io import wavfile
 from torch.utils.data import DataLoader
 
 from pixelvae.data import ABSENT, AudioFolder, BatchKey, DataSpec, SpokenDigits, sequential
-from pixelvae.data.audio import AudioSplit, Recording, read_wav
+from pixelvae.data.audio import AudioSplit, Recording
+from pixelvae.data.sounds import read_sound
 from pixelvae.data.transforms import mu_law_decode, mu_law_encode
 
 SPEAKERS = ("ann", "bob", "cy")
@@ -145,7 +146,7 @@ class TestReading:
         ],
     )
     def test_any_format_is_a_wave_from_minus_one_to_one(self, tmp_path, samples, wave):
-        read = read_wav(write(tmp_path / "a.wav", samples), RATE)
+        read = read_sound(write(tmp_path / "a.wav", samples), RATE)
         torch.testing.assert_close(read, torch.tensor(wave, dtype=torch.float64))
 
     @pytest.mark.parametrize("rate", [4000, 8000, 11025, 44100])
@@ -153,7 +154,7 @@ class TestReading:
         def tone(rate):
             return 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate // 4) / rate)
 
-        wave = read_wav(write(tmp_path / "a.wav", tone(rate), rate), RATE)
+        wave = read_sound(write(tmp_path / "a.wav", tone(rate), rate), RATE)
         assert len(wave) == RATE // 4
         assert np.abs(wave.numpy() - tone(RATE))[100:-100].max() < 0.01  # all but the filter's ends
 
@@ -163,18 +164,18 @@ class TestReading:
         content[36:36] = b"bext" + (4).to_bytes(4, "little") + b"note"  # after the format, before the samples
         content[4:8] = (len(content) - 8).to_bytes(4, "little")
         file.write_bytes(bytes(content))
-        assert len(read_wav(file, RATE)) == 20
+        assert len(read_sound(file, RATE)) == 20
 
     @pytest.mark.parametrize("kept", [0, 3, 20, 40])
     def test_a_broken_one_is_named(self, tmp_path, kept):
         file = write(tmp_path / "broken.wav", constant(5))
         file.write_bytes(file.read_bytes()[:kept])
         with pytest.raises(ValueError, match=r"cannot read the sound .*broken\.wav: .*mend or remove"):
-            read_wav(file, RATE)
+            read_sound(file, RATE)
 
     def test_an_empty_one_is_named(self, tmp_path):
         with pytest.raises(ValueError, match=r"a\.wav holds no sample"):
-            read_wav(write(tmp_path / "a.wav", constant(0, 0)), RATE)
+            read_sound(write(tmp_path / "a.wav", constant(0, 0)), RATE)
 
 
 class TestAudioFolder:
