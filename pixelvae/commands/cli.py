@@ -12,6 +12,7 @@ import jsonargparse
 COMMANDS = {
     "train": "Train a model",
     "evaluate": "Evaluate a checkpoint on the whole test set",
+    "encode": "Write nats and latents of files into a table, and draw outliers, neighbours and clusters",
     "sample": "Draw samples from a trained model",
     "reconstruct": "Encode images and draw them again, several times each",
     "interpolate": "Walk through the latents, from image to image or class to class",
@@ -51,8 +52,8 @@ def run(name: str, arguments: list[str] | None = None, prog: str | None = None) 
         prog: How usage messages call the command; the running script's name by default.
     """
     module = importlib.import_module(f"pixelvae.commands.{name.replace('-', '_')}")
-    # A checkpoint keeps the resolved configuration, so train reads its options itself.
-    start = module.run if name == "train" else partial(jsonargparse.auto_cli, module.main)
+    # A checkpoint keeps the resolved configuration, and encode takes any number of files: they parse their options.
+    start = module.run if name in ("train", "encode") else partial(jsonargparse.auto_cli, module.main)
     start(args=arguments, prog=prog)
 
 

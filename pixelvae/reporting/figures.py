@@ -240,7 +240,8 @@ def _lefts(groups: Sequence[Group], tile: int) -> list[int]:
     return lefts
 
 
-def _wrap(text: str, width: int) -> list[str]:
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of a caption that fit into a figure of this width in pixels."""
     return textwrap.wrap(text, int((width - 2 * MARGIN) / (SMALL * 0.55 * DPI / 72)))
 
 
@@ -257,7 +258,7 @@ def _frame(canvas: npt.NDArray[np.uint8], title: str, caption: str, letters: int
     """A figure that fits the canvas, and axes on which one pixel of the canvas is one pixel of the figure."""
     left = MARGIN + (70 + round(letters * TEXT * 0.62 * DPI / 72) if letters else 0)
     width = max(left + canvas.shape[1] + MARGIN, MIN_WIDTH)
-    lines = _wrap(caption, width)
+    lines = wrap(caption, width)
     bottom = MARGIN + LINE * len(lines) + (20 if lines else 0)
     height = MARGIN + 64 + above + canvas.shape[0] + bottom
     figure = empty_figure(width, height, title, lines)
