@@ -1,4 +1,4 @@
-"""Write nats and latents of files into a table, and draw outliers, neighbours and clusters: ``python scripts/encode.py CHECKPOINT FILES``."""
+"""Write nats and latents of files into a table, with outliers, neighbours, clusters: ``python scripts/encode.py``."""
 
 from pixelvae.commands.cli import run
 

@@ -66,7 +66,8 @@ def run_folder(checkpoint: Path) -> Path:
 
 def origin(checkpoint: Path, *settings: str) -> str:
     """The end of a caption: which weights were used, and with which settings."""
-    return ", ".join([str(checkpoint), f"step {load_progress(checkpoint).step:,}", *settings]) + "."
+    shown = Path(*checkpoint.parts[-2:]) if checkpoint.is_absolute() else checkpoint  # a figure may be published
+    return ", ".join([str(shown), f"step {load_progress(checkpoint).step:,}", *settings]) + "."
 
 
 def save_with_settings(

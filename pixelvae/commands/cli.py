@@ -12,7 +12,7 @@ import jsonargparse
 COMMANDS = {
     "train": "Train a model",
     "evaluate": "Evaluate a checkpoint on the whole test set",
-    "encode": "Write nats and latents of files into a table, and draw outliers, neighbours and clusters",
+    "encode": "Write nats and latents of files into a table, with outliers, neighbours, clusters",
     "sample": "Draw samples from a trained model",
     "reconstruct": "Encode images and draw them again, several times each",
     "interpolate": "Walk through the latents, from image to image or class to class",

@@ -1,7 +1,9 @@
-"""Write nats and latents of files into a table: ``pixelvae encode runs/demo/best photos --out table.csv``."""
+"""Write nats and latents of files into a table, with outliers, neighbours, clusters: ``pixelvae encode``."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,7 +43,7 @@ class Sheet(NamedTuple):
 
 def main(
     checkpoint: Path,
-    files: Sequence[Path] = (),
+    files: list[Path] | None = None,
     out: Path | None = None,
     split: Literal["all", "train", "validation", "test"] = "all",
     label: str | None = None,
@@ -60,7 +62,8 @@ def main(
 
     Args:
         checkpoint: A checkpoint folder, such as runs/demo/best.
-        files: Pictures (or sounds) and folders of them; the data set of the checkpoint by default.
+        files: Pictures (or sounds) and folders of them, also without the option's name, after the checkpoint; the data
+            set of the checkpoint by default.
         out: The table, a file that ends in .csv, .parquet or .npz; RUN/encodings.csv by default.
         split: Encode this split of the data set only, or those of the files that are in it.
         label: Of a class-conditional model: the class of all files, by name or number. By default that of the data
@@ -87,7 +90,7 @@ def main(
         print(described(model, how.options))
     else:
         source = own_source(checkpoint, model, how, SPLITS if split == "all" else [split])
-    table = encoded(model, source, num_samples, seed)
+    table = encoded(model, source, num_samples, seed, progress=True)
     table = table.with_clusters(clusters, seed) if clusters else table
     table.save(out)
     print(f"{table}\nTable: {out}")
@@ -101,9 +104,11 @@ def main(
     return table
 
 
-def encoded(model: GenerativeModel, source: Source, num_samples: int, seed: int) -> Encodings:
+def encoded(
+    model: GenerativeModel, source: Source, num_samples: int, seed: int, *, progress: bool = False
+) -> Encodings:
     """The table of a source."""
-    table = encode_files(model, source.examples, num_samples=num_samples, seed=seed, progress=True)
+    table = encode_files(model, source.examples, num_samples=num_samples, seed=seed, progress=progress)
     return replace(table, path=np.array(source.path), split=np.array(source.split), label=np.array(source.label))
 
 
@@ -126,8 +131,8 @@ def nearest_files(table: Encodings, source: Source, query: Encodings, asked: Sou
     own = pictures("", asked, np.array([0]), [["the file asked for"]])
     section = Section("", torch.cat([own.x, near.x]), [*own.lines, *near.lines], framed=1)
     caption = (
-        f"Framed: {asked.path[0]}. The others are the nearest of {len(table):,} files, nearest first, by the Euclidean "
-        "distance of posterior means E[q(h|x)], each latent divided by its standard deviation over the files."
+        f"Framed: {Path(asked.path[0]).name}. The others are the nearest of {len(table):,} files, nearest first, by "
+        "the Euclidean distance of posterior means E[q(h|x)], each latent divided by its standard deviation over the files."
     )
     return Sheet([section], "Nearest files in the latents", caption)
 
@@ -145,7 +150,7 @@ def clusters_of_files(table: Encodings, source: Source) -> Sheet:
         members = table.members(cluster)
         heading = f"cluster {cluster}: {len(members):,} files"
         label, count = Counter(table.label[members].tolist()).most_common(1)[0]
-        heading += f", {100 * count / len(members):.0f} % of class {label}" if label else ""
+        heading += f", most often {label} ({100 * count / len(members):.0f} %)" if label else ""
         rows = members[:NUM_MEMBERS]
         sections.append(pictures(heading, source, rows, [[f"{table.nats[row]:,.1f} nats"] for row in rows]))
     caption = (
@@ -159,7 +164,7 @@ def pictures(heading: str, source: Source, rows: Rows, lines: Sequence[Sequence[
     """Some files of a source, as the model sees them, with their paths and further lines."""
     x, _ = source.examples[BatchKey(torch.from_numpy(rows.astype(np.int64)), epoch=0)]
     tiles, _ = thumbnails(x, source.examples.spec.levels)
-    return Section(heading, tiles, [[source.path[row], *more] for row, more in zip(rows, lines, strict=True)])
+    return Section(heading, tiles, [[source.name(row), *more] for row, more in zip(rows, lines, strict=True)])
 
 
 def save_sheet(sheet: Sheet, model: GenerativeModel, path: Path, how: str) -> None:
@@ -170,21 +175,27 @@ def save_sheet(sheet: Sheet, model: GenerativeModel, path: Path, how: str) -> No
     print(f"{sheet.title}: {path}")
 
 
-def parser(prog: str | None = None) -> jsonargparse.ArgumentParser:
-    """The options of ``main``; checkpoint and files need no option's name."""
-    options = jsonargparse.ArgumentParser(prog=prog, description=__doc__)
-    options.add_function_arguments(main, as_positional=True, skip={"files"})
-    options.add_argument(
-        "files",
-        nargs="*",
-        type=Path,
-        help="Pictures (or sounds) and folders of them; the data set of the checkpoint by default.",
-    )
-    return options
+def gathered(arguments: Sequence[str]) -> list[str]:
+    """A command line whose files, the positional words after the checkpoint, are one option ``--files``.
+
+    Example:
+        >>> gathered(["runs/demo/best", "a.png", "--seed", "3", "b", "--out=t.csv"])
+        ['runs/demo/best', '--seed', '3', '--out=t.csv', '--files=["a.png", "b"]']
+    """
+    words: list[str] = []
+    positional: list[str] = []
+    wants_value = False
+    for word in arguments:
+        is_option = word.startswith("--")
+        (words if is_option or wants_value or not positional else positional).append(word)
+        if not is_option and not wants_value and not positional:
+            positional.append("")  # the checkpoint, which stays where it is
+        wants_value = is_option and "=" not in word
+    files = positional[1:]
+    return [*words, f"--files={json.dumps(files, ensure_ascii=False)}"] if files else words
 
 
 def run(args: Sequence[str] | None = None, prog: str | None = None) -> Encodings:
     """Parse a command line (this process's own by default) and encode."""
-    options = parser(prog)
-    parsed = options.parse_args(args)
-    return main(**vars(options.instantiate(parsed)))
+    words = gathered(sys.argv[1:] if args is None else args)
+    return jsonargparse.auto_cli(main, args=words, prog=prog)

@@ -33,6 +33,11 @@ class Source(NamedTuple):
     split: Sequence[str]
     label: Sequence[str]
 
+    def name(self, row: int) -> str:
+        """The path of a file below the folder that holds all files."""
+        above = os.path.commonpath([os.path.dirname(path) for path in self.path]) if len(self.path) > 1 else ""
+        return os.path.relpath(self.path[row], above) if above else self.path[row]
+
 
 class Member(NamedTuple):
     """A file of the data set: its split, the names of its classes, and its labels (L,)."""
