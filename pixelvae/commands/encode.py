@@ -164,7 +164,9 @@ def pictures(heading: str, source: Source, rows: Rows, lines: Sequence[Sequence[
     """Some files of a source, as the model sees them, with their paths and further lines."""
     x, _ = source.examples[BatchKey(torch.from_numpy(rows.astype(np.int64)), epoch=0)]
     tiles, _ = thumbnails(x, source.examples.spec.levels)
-    return Section(heading, tiles, [[source.name(row), *more] for row, more in zip(rows, lines, strict=True)])
+    return Section(
+        heading, tiles, [[name, *more] for name, more in zip(source.names(rows.tolist()), lines, strict=True)]
+    )
 
 
 def save_sheet(sheet: Sheet, model: GenerativeModel, path: Path, how: str) -> None:

@@ -33,10 +33,10 @@ class Source(NamedTuple):
     split: Sequence[str]
     label: Sequence[str]
 
-    def name(self, row: int) -> str:
-        """The path of a file below the folder that holds all files."""
+    def names(self, rows: Sequence[int]) -> list[str]:
+        """The paths of some files below the folder that holds all files of the source."""
         above = os.path.commonpath([os.path.dirname(path) for path in self.path]) if len(self.path) > 1 else ""
-        return os.path.relpath(self.path[row], above) if above else self.path[row]
+        return [os.path.relpath(self.path[row], above) if above else self.path[row] for row in rows]
 
 
 class Member(NamedTuple):

@@ -97,7 +97,7 @@ def encode_files(
             parts.append(_encode(model, x, y, num_samples, seed))
             bar.update(len(x))
     rows = _Rows(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
-    scale = (rows.means.double().var(0, correction=0) + rows.variance.double().mean(0)).sqrt()
+    variance = rows.means.double().numpy().var(0) + rows.variance.double().numpy().mean(0)  # of the aggregate posterior
     paths, names = _names(examples, rows.y)
     return Encodings(
         path=np.array(paths),
@@ -107,7 +107,7 @@ def encode_files(
         bits_per_dim=(rows.nats / (math.log(2) * rows.num_dims)).numpy(),
         kl=rows.kl.numpy(),
         h=rows.means.numpy(),
-        scale=scale.clamp(min=1e-12).numpy(),
+        scale=np.sqrt(variance).clip(1e-12),
     )
 
 
