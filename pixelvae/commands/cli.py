@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
+import signal
 import sys
-from functools import partial
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
 
-import jsonargparse
+from pixelvae.commands.mistakes import exit_code, one_line
+from pixelvae.commands.names import did_you_mean
+from pixelvae.commands.output import keep_working_without_readers
+from pixelvae.commands.parsing import call
 
 COMMANDS = {
     "train": "Train a model",
@@ -30,31 +35,56 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command that a command line names, this process's own by default."""
-    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = [word for word in given if word == "--debug"]
+    name, *rest = [word for word in given if word != "--debug"] or ["--help"]
     if name in ("-h", "--help"):
         print(overview())
         return
     name = name.replace("_", "-")
     if name not in COMMANDS:
-        nearest = difflib.get_close_matches(name, COMMANDS, n=1)
-        advice = f"did you mean {nearest[0]}?" if nearest else "pixelvae --help lists the commands"
+        advice = did_you_mean(name, COMMANDS, "pixelvae --help lists the commands")
         print(f"pixelvae: there is no command {name!r}; {advice}", file=sys.stderr)
         raise SystemExit(2)
-    run(name, rest, prog=f"pixelvae {name}")
+    run(name, [*rest, *debug], prog=f"pixelvae {name}")
 
 
-def run(name: str, arguments: list[str] | None = None, prog: str | None = None) -> None:
+def run(name: str, arguments: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Parse a command's options, from this process's command line by default, and run it.
+
+    A user's mistake is one line on standard error and exit code 2, with ``--debug`` after the frames that found it.
 
     Args:
         name: A key of ``COMMANDS``.
         arguments: What follows the name.
-        prog: How usage messages call the command; the running script's name by default.
+        prog: How messages call the command; the running script's name by default.
     """
-    module = importlib.import_module(f"pixelvae.commands.{name.replace('-', '_')}")
-    # A checkpoint keeps the resolved configuration, and encode takes any number of files: they parse their options.
-    start = module.run if name in ("train", "encode") else partial(jsonargparse.auto_cli, module.main)
-    start(args=arguments, prog=prog)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = [word for word in given if word != "--debug"]
+    keep_working_without_readers()
+    try:
+        start(name, options, prog)
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:  # a fault of the program, which its frames help to find
+            raise
+        if len(options) < len(given):
+            traceback.print_exc()
+        print(f"{prog or Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(code) from None
+
+
+def start(name: str, arguments: Sequence[str], prog: str | None) -> None:
+    """Import a command and run it."""
+    module = import_module(f"pixelvae.commands.{name.replace('-', '_')}")
+    # A checkpoint keeps the resolved configuration, and encode takes any number of files: they read their options.
+    if name in ("train", "encode"):
+        module.run(arguments, prog)
+    else:
+        call(module.main, arguments, prog)
 
 
 def overview() -> str:
@@ -70,5 +100,6 @@ def overview() -> str:
             *lines,
             "",
             "pixelvae NAME --help describes a command and its options.",
+            "pixelvae --debug NAME ... also shows where in the program an error was found.",
         ]
     )

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from pixelvae.checkpoint import load_config, load_data, load_progress
-from pixelvae.commands.checkpoints import device_of, load_with_latents, origin, run_folder
+from pixelvae.checkpoint import load_config, load_progress
+from pixelvae.commands.checkpoints import DataFactory, device_of, load_with_latents, open_data, origin, run_folder
 from pixelvae.completion import complete_in_rounds, upper_rows
 from pixelvae.data.splits import SplitName
 from pixelvae.evaluation.embedding import (
@@ -90,6 +90,7 @@ def main(
     num_images: int | None = None,
     num_draws: int = 8,
     split: SplitName = "test",
+    data: DataFactory | None = None,
     seed: int = 0,
     device: str = "auto",
 ) -> dict[str, Any]:
@@ -101,22 +102,23 @@ def main(
     means in its projector.
 
     Args:
-        checkpoint: A checkpoint folder of a PixelVAE of images, such as runs/demo/best.
+        checkpoint: A checkpoint folder of a PixelVAE of images, such as runs/demo/best, or a run, whose best one is
+            taken.
         out: Folder for the pictures; RUN/latents by default.
         log_dir: Folder for TensorBoard; the run's own by default.
         num_images: Images that are encoded, spread over the split; by default all, up to 3,000, the limit of t-SNE
             and the projector.
         num_draws: Draws of each image in decompression.png and completion.png.
         split: test, validation or train.
+        data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
+            options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         seed: Fixes all draws, and t-SNE.
         device: auto, cpu, cuda, or any other that torch knows.
     """
     if not 1 <= num_draws <= MAX_DRAWS:
         raise ValueError(f"num_draws={num_draws}; wanted 1 .. {MAX_DRAWS}, which fit into a picture")
     model = load_with_latents(checkpoint, device, "look at")
-    if len(model.spec.sites) != 2:
-        raise ValueError(f"{checkpoint} is a model of sounds, and these are pictures; pixelvae speak plays its sounds")
-    images = getattr(load_data(checkpoint), split)
+    images = getattr(open_data(checkpoint, model, data), split)
     points = posteriors(model, images, num_images, seed=seed, device=device_of(model), progress=True)
     run, progress = run_folder(checkpoint), load_progress(checkpoint)
     how = origin(checkpoint, f"{split} split", f"seed {seed}")

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from pixelvae.checkpoint import load
+from pixelvae.commands.checkpoints import check_pictures
 from pixelvae.data import DataSpec
 from pixelvae.decoders.base import Decoder
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
@@ -74,8 +75,7 @@ def untrained(size: int) -> list[Drawn]:
 def trained(checkpoint: Path) -> Drawn:
     """A checkpoint's decoder, at latents and labels 0."""
     model = load(checkpoint).double()
-    if len(model.spec.sites) != 2:
-        raise ValueError(f"{checkpoint} is a model of sounds; the picture is for images")
+    check_pictures(checkpoint, model)
     h = torch.zeros(1, model.latent_dim, dtype=torch.float64) if model.latent_dim else None
     y = torch.zeros(1, len(model.spec.num_classes), dtype=torch.long) if model.spec.num_classes else None
     with torch.no_grad():

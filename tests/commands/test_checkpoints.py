@@ -24,7 +24,9 @@ def test_examples_are_the_first_of_the_split(checkpoints):
     assert torch.equal(x, expected[0])
     assert torch.equal(y, expected[1])
     for num in (0, len(data.validation) + 1):
-        with pytest.raises(ValueError, match=f"num={num}; the validation split has {len(data.validation)} images"):
+        with pytest.raises(
+            ValueError, match=f"num_images={num}; the validation split has {len(data.validation)} images"
+        ):
             shared.first_examples(data, "validation", num, model)
 
 

@@ -11,7 +11,7 @@ from hparams import row
 from pixelvae.checkpoint import Progress, save_model
 from pixelvae.commands import evaluate
 from pixelvae.reporting.events import read_events
-from small_runs import CONFIG, small_model
+from small_runs import CONFIG, small_data, small_model
 
 WITHOUT_LATENTS = CONFIG | {"encoder": None, "prior": None, "latent_dim": 0}
 FLOW = CONFIG | {"prior": {"class_path": "FlowPrior", "init_args": {"num_transforms": 1, "hidden_channels": [8]}}}
@@ -67,9 +67,9 @@ def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, monkeypatc
         run(tmp_path, "--latents=true", "--probe_images=5")
     with pytest.raises(ValueError, match="agreement_images=-1; wanted 0 or more"):
         run(tmp_path, "--latents=true", "--agreement_images=-1")
-    data = evaluate.load_data(tmp_path / "best")
+    data = small_data()
     data.train.spec = data.spec._replace(num_classes=())
-    monkeypatch.setattr(evaluate, "load_data", lambda _: data)
+    monkeypatch.setattr(evaluate, "open_data", lambda *_: data)
     with pytest.raises(ValueError, match="wants labels"):
         run(tmp_path, "--latents=true")
 

@@ -173,5 +173,5 @@ def test_sounds_are_refused(tmp_path):
     root = speech.write_digits(tmp_path / "fsdd")
     config = speech.config(root)
     save_model(tmp_path / "run/best", speech.model(config, root), config, Progress())
-    with pytest.raises(ValueError, match=r"model of sounds.*pixelvae speak"):
+    with pytest.raises(ValueError, match=r"model of sounds.*use pixelvae speak"):
         latents.main(tmp_path / "run/best")
