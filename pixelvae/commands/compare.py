@@ -62,7 +62,7 @@ def main(
         out: Folder for compare.md, compare.json, compare.png, and NAME/metrics.json for each configuration.
         runs: Folder for checkpoints, RUNS/NAME.
         num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
-        iwae_images: Evaluate the importance-weighted bound on at most so many images, spread over the split; all by default.
+        iwae_images: Images of the importance-weighted bound, spread over the split; all by default.
         device: auto, cpu, cuda, or any other that torch knows.
     """
     check(configs, steps, minutes)

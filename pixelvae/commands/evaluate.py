@@ -41,7 +41,7 @@ def main(
         out: Folder for metrics.json, config.yaml and environment.txt; the run's folder by default, and for data of
             another class a folder of its name in it.
         num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
-        iwae_images: Evaluate the importance-weighted bound on at most so many images, spread over the split; all by default.
+        iwae_images: Images of the importance-weighted bound, spread over the split; all by default.
         split: test, validation or train.
         data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.

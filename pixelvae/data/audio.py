@@ -14,7 +14,7 @@ from torch import Tensor
 from pixelvae.data.draws import uniform
 from pixelvae.data.files import FileError, OnError, divide, find_files
 from pixelvae.data.reading import read_all
-from pixelvae.data.sounds import EXTENSIONS, read_sound
+from pixelvae.data.sound_files import EXTENSIONS, read_sound
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.data.splits import BatchKey, DataSet, Split, SplitName
 from pixelvae.data.transforms import check_levels, mu_law_encode
@@ -106,6 +106,17 @@ class AudioSplit(Split):
         return [self._files[index] for index in indices.tolist()] if any(self._files) else []
 
 
+def _check_options(length: int, levels: int, rate: int, seed: int) -> None:
+    """Check what all data sets of sounds are given, before any file is read."""
+    if length < 1:
+        raise ValueError(f"length={length} must be at least 1 sample")
+    if rate < 1:
+        raise ValueError(f"rate={rate} must be at least 1 sample per second")
+    if seed < 0:
+        raise ValueError(f"seed={seed} must not be negative")
+    check_levels(levels)
+
+
 class AudioDataSet(DataSet):
     """Base of the data sets of sounds: what they share is a rate, and how recordings become three splits.
 
@@ -134,17 +145,14 @@ class AudioDataSet(DataSet):
         class_names: tuple[tuple[str, ...], ...],
         seed: int,
     ) -> None:
-        if length < 1:
-            raise ValueError(f"length={length} must be at least 1 sample")
-        if seed < 0:
-            raise ValueError(f"seed={seed} must not be negative")
+        _check_options(length, levels, rate, seed)
         self.rate = rate
         spec = DataSpec((1, length), levels, tuple(map(len, class_names)))
 
         def split(name: SplitName) -> AudioSplit:
             if not recordings[name]:
                 total = sum(map(len, recordings.values()))
-                raise ValueError(f"{total} recordings leave the {name} split empty: root needs more (about 100)")
+                raise ValueError(f"{total} recordings leave the {name} split empty: root needs more")
             return AudioSplit(name, recordings[name], spec, seed, class_names)
 
         super().__init__(split("train"), split("validation"), split("test"))
@@ -177,6 +185,7 @@ class SpokenDigits(AudioDataSet):
 
     def __init__(self, root: str | Path, length: int, levels: int = 256, seed: int = 0) -> None:
         folder, rate = Path(root).expanduser(), 8000
+        _check_options(length, levels, rate, seed)
         files = sorted((folder / "recordings").glob("*.wav"))
         if not files:
             raise FileNotFoundError(
@@ -195,7 +204,8 @@ class SpokenDigits(AudioDataSet):
         ordered = [file.name for file in sorted(files, key=place)]
         sounds, unreadable = _readable(folder / "recordings", ordered, rate, levels)
         if unreadable:
-            raise ValueError("; ".join(unreadable.values()))
+            listed = "".join(f"\n  {name}: {reason}" for name, reason in unreadable.items())
+            raise ValueError(f"{len(unreadable)} recordings in {folder} cannot be read; mend or remove them:{listed}")
         for name, levels_of_file in sounds.items():
             digit, speaker, index = takes[folder / "recordings" / name]
             part: SplitName = "test" if index < 5 else "validation" if index < 10 else "train"
@@ -213,16 +223,14 @@ def _take(file: Path) -> tuple[int, str, int]:
     return int(match[1]), match[2], int(match[3])
 
 
-def _readable(
-    root: Path, files: Sequence[str], rate: int, levels: int
-) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _readable(root: Path, files: Sequence[str], rate: int, levels: int) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Levels of every sound that can be read, and the reasons of the others."""
     sounds, unreadable = {}, {}
     for file, sound in read_all(
         root, files, lambda path: mu_law_encode(read_sound(path, rate), levels).byte(), "sounds"
     ):
         if isinstance(sound, FileError):
-            unreadable[file] = str(sound)
+            unreadable[file] = sound.reason
         else:
             sounds[file] = sound
     return sounds, unreadable
@@ -274,11 +282,9 @@ class AudioFolder(AudioDataSet):
         splits: str | Path | None = None,
         on_error: OnError = "raise",
     ) -> None:
-        if rate < 1:
-            raise ValueError(f"rate={rate} must be at least 1 sample per second")
+        _check_options(length, levels, rate, seed)
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error={on_error!r} must be 'raise' or 'skip'")
-        check_levels(levels)
         folder = Path(root).expanduser()
         divided = divide(folder, find_files(folder, EXTENSIONS, "sound"), splits)
         sounds, unreadable = _readable(folder, list(divided.splits), rate, levels)

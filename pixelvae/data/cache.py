@@ -93,14 +93,11 @@ def decode_all(
         return Decoded(unreadable, values)
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=f".{entry.stem}.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                unreadable = _decode(root, files, read, file)
-                file.close()
-                temporary.replace(values)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=entry.parent) as temporary:
+            made = Path(temporary) / values.name
+            with made.open("wb") as out:
+                unreadable = _decode(root, files, read, out)
+            made.replace(values)
         write_json(entry, {"root": str(root), "settings": settings, "unreadable": unreadable})
     except OSError as error:
         _LOG.warning(
@@ -123,7 +120,7 @@ def _decode(
     unreadable = {}
     for file, picture in read_all(root, files, read, "pictures"):
         if isinstance(picture, FileError):
-            unreadable[file] = str(picture)
+            unreadable[file] = picture.reason
         elif out is not None:
             out.write(picture.tobytes())
     return unreadable
@@ -142,9 +139,12 @@ def _unreadable_of(entry: Path, values: Path, num_files: int, row_size: int) -> 
 def _key(root: Path, files: Sequence[str], settings: str) -> str:
     described: list[Any] = [1, str(root.resolve()), settings]  # 1: the version of the format
     for file in files:
-        path = root / file
-        status = path.stat() if path.exists() else None
-        described.append([file, *((status.st_size, status.st_mtime_ns) if status else ())])
+        try:
+            status = os.stat(f"{root}/{file}")
+        except OSError:  # a link to nothing, say, which the reader will name
+            described.append([file])
+        else:
+            described.append([file, status.st_size, status.st_mtime_ns])
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:32]
 
 

@@ -29,7 +29,23 @@ _LOG = logging.getLogger("pixelvae")
 
 
 class FileError(ValueError):
-    """A file cannot be read; the message names it, with the reason."""
+    """A file cannot be read; the message names it, with the reason and the cure.
+
+    Args:
+        message: The whole message. It is the only argument that is required, so that the error crosses processes.
+        reason: The reason alone.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    @classmethod
+    def of(cls, what: str, file: Path, error: Exception) -> FileError:
+        """The error of a file that holds `what`, from the one that its decoder raised."""
+        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        reason = " ".join(text.split()) or type(error).__name__
+        return cls(f"cannot read the {what} {file}: {reason}; mend or remove the file", reason)
 
 
 class DividedFiles(NamedTuple):
@@ -99,14 +115,15 @@ def find_files(root: Path, extensions: Collection[str], what: str) -> list[str]:
         raise ValueError(f"root={str(root)!r}: no such folder; want a folder with files of {wanted}")
     files: list[str] = []
     others: Counter[str] = Counter()
-    for path in _walk(root, frozenset({_identity(root)})):
-        is_special = path.exists() and not path.is_file()  # a pipe, say, whose reader would wait for ever
-        if path.suffix.lower() not in extensions or is_special:
-            others[path.suffix.lower() or "without extension"] += 1
+    for path, entry in _walk(root, "", frozenset({_identity(root)})):
+        extension = os.path.splitext(entry.name)[1].lower()
+        # A pipe, say, whose reader would wait for ever, is of another kind. A link to nothing is left to the reader.
+        if extension not in extensions or not (entry.is_file() or entry.is_symlink()):
+            others[extension or "without extension"] += 1
             continue
-        if not path.name.isprintable():  # surrogates of a name that is no UTF-8, or control characters
-            raise ValueError(f"{str(path)!r}: want a name that can be printed; rename the file")
-        files.append(path.relative_to(root).as_posix())
+        if not entry.name.isprintable():  # surrogates of a name that is no UTF-8, or control characters
+            raise ValueError(f"{str(root / path)!r}: want a name that can be printed; rename the file")
+        files.append(path)
     if others:
         kinds = ", ".join(f"{kind} ({count:,})" for kind, count in others.most_common(5))
         _LOG.warning("%s: %s files of other kinds are left out: %s", root, f"{others.total():,}", kinds)
@@ -115,24 +132,26 @@ def find_files(root: Path, extensions: Collection[str], what: str) -> list[str]:
     return sorted(files)
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    """All visible files below a folder; a link to a folder above it ends there, for it would never end."""
+def _walk(folder: str | Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """All visible files below a folder, with their paths within the root.
+
+    A link to a folder above it is not followed, for it would never end.
+    """
     try:
-        paths = sorted(folder.iterdir())
-        inner = {path: _identity(path) for path in paths if path.is_dir()}
+        with os.scandir(folder) as scan:
+            entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        inner = {entry.name: _identity(entry.path) for entry in entries if entry.is_dir()}
     except OSError as error:
         raise ValueError(f"the folder {folder} cannot be read ({error.strerror}): allow reading, or move it") from error
-    for path in paths:
-        if path.name.startswith("."):
-            continue
-        if path not in inner:
-            yield path
-        elif inner[path] not in above:
-            yield from _walk(path, above | {inner[path]})
+    for entry in entries:
+        if entry.name not in inner:
+            yield prefix + entry.name, entry
+        elif inner[entry.name] not in above:
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {inner[entry.name]})
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
+def _identity(folder: str | Path) -> tuple[int, int]:
+    status = os.stat(folder)
     return status.st_dev, status.st_ino
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pixelvae.data.augmentation import Augmentation
 from pixelvae.data.cache import CachedPictures, decode_all
-from pixelvae.data.decoding import EXTENSIONS, Fit, PictureFiles, PictureReader
 from pixelvae.data.files import OnError, divide, find_files
 from pixelvae.data.images import ImageSplit
+from pixelvae.data.picture_files import EXTENSIONS, Fit, PictureFiles, PictureReader
 from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import DataSet, SplitName
 from pixelvae.data.transforms import Binarisation, Quantiser

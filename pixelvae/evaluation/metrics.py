@@ -25,7 +25,7 @@ def bound_metrics(
         model: On the device of ``world``.
         split: What is measured.
         num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
-        iwae_images: Evaluate the importance-weighted bound on at most so many images, spread over the split; all by default.
+        iwae_images: Images of the importance-weighted bound, spread over the split; all by default.
         seed: Of the noise.
         world: The ranks that share the work.
     """

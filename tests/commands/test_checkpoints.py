@@ -6,7 +6,7 @@ import torch
 from pictures import written
 from pixelvae.checkpoint import load
 from pixelvae.commands import checkpoints as shared
-from pixelvae.data import BatchKey
+from pixelvae.data import BatchKey, spread_over_classes
 from pixelvae.reporting.figures import image_grid
 from small_runs import small_data
 
@@ -17,17 +17,18 @@ def test_a_model_without_latents_is_refused_with_the_purpose(checkpoints):
     assert shared.load_with_latents(checkpoints / "vae/best", "cpu", "interpolate").latent_dim == 3
 
 
-def test_examples_are_the_first_of_the_split(checkpoints):
+def test_examples_are_of_different_classes(checkpoints):
     data, model = small_data(), load(checkpoints / "vae/best")
-    x, y = shared.first_examples(data, "validation", 3, model)
-    expected = data.validation[BatchKey(torch.arange(3), epoch=0)]
+    x, y = shared.varied_examples(data, "validation", 10, model)
+    assert sorted(y.flatten().tolist()) == list(range(10))
+    expected = data.validation[BatchKey(spread_over_classes(data.validation, 10), epoch=0)]
     assert torch.equal(x, expected[0])
     assert torch.equal(y, expected[1])
     for num in (0, len(data.validation) + 1):
         with pytest.raises(
             ValueError, match=f"num_images={num}; the validation split has {len(data.validation)} images"
         ):
-            shared.first_examples(data, "validation", num, model)
+            shared.varied_examples(data, "validation", num, model)
 
 
 def test_a_picture_is_written_with_its_checkpoint_and_settings(checkpoints, tmp_path, capsys):

@@ -129,7 +129,7 @@ def test_data_without_labels_and_a_prior_without_an_analytic_kl(tmp_path, capsys
     (tmp_path / "pictures").mkdir()
     for number in range(150):
         Image.new("RGB", (8, 8), (number, 200 - number, 50)).save(tmp_path / "pictures" / f"{number}.png")
-    options = {"root": str(tmp_path / "pictures"), "size": 8, "levels": 4}
+    options = {"root": str(tmp_path / "pictures"), "size": 8, "levels": 4, "cache": False}
     change = {"data": {"class_path": "ImageFolder", "init_args": options}, "class_conditional": False} | FLOW
     change["decoder"] = {
         "class_path": "GatedPixelCNN",

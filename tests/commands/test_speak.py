@@ -10,7 +10,7 @@ import speech
 from pixelvae.checkpoint import Progress, save_model
 from pixelvae.commands import speak
 from pixelvae.data import ABSENT, BatchKey
-from pixelvae.data.audio import read_wav
+from pixelvae.data.sound_files import read_sound
 from pixelvae.data.transforms import mu_law_encode
 from small_runs import CONFIG, small_model
 
@@ -32,7 +32,7 @@ def checkpoint(folder, root, **options):
 
 
 def levels_of(file):
-    return mu_law_encode(read_wav(file, speech.RATE), 16)
+    return mu_law_encode(read_sound(file, speech.RATE), 16)
 
 
 @pytest.mark.parametrize("class_conditional", [True, False])

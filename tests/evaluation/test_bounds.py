@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pixelvae import AutoregressiveModel, Categorical, DataSpec, VectorContext, WaveNet
-from pixelvae.data import BatchKey
+from pixelvae.data import BatchKey, spread
 from pixelvae.data.audio import AudioSplit, Recording
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_importance_weighted
@@ -48,12 +48,16 @@ def test_terms_add_up_and_the_kl_is_the_true_one(held_out):
     assert bounds.elbo == pytest.approx(bounds.log_px - float(kl.sum()), abs=1e-4)
 
 
-def test_max_images_takes_whole_batches_from_the_start(held_out):
+def test_max_images_are_spread_over_the_split(held_out):
+    """Both bounds take the same ones, which no batch size changes."""
     model = without_latents()
-    x, y = held_out[BatchKey(torch.arange(60), 0)]
-    bounds = evaluate_bound(model, held_out, seed=0, world=WORLD, batch_size=20, max_images=50)
-    assert bounds.num_images == 60
-    assert bounds.elbo == pytest.approx(model.log_px(x, None, y).mean().item(), abs=1e-4)
+    x, y = held_out[BatchKey(spread(300, 50), 0)]
+    options = {"seed": 0, "world": WORLD, "batch_size": 20, "max_images": 50}
+    bounds = evaluate_bound(model, held_out, **options)
+    weighted = evaluate_importance_weighted(model, held_out, num_samples=1, **options)
+    assert bounds.num_images == weighted.num_images == 50
+    expected = model.log_px(x, None, y).mean().item()
+    assert (bounds.elbo, weighted.log_px) == pytest.approx((expected, expected), abs=1e-4)
 
 
 def test_more_importance_samples_tighten_the_bound(held_out):

@@ -8,6 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import speech
 from pixelvae.data import ABSENT, BatchKey
+from pixelvae.data.images import ImageSplit
+from pixelvae.data.transforms import Quantiser
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound
 from pixelvae.evaluation.information import latent_health
@@ -117,6 +119,24 @@ def test_a_model_that_sees_no_labels_shows_all_pictures(tmp_path):
     assert sorted(events.Tags()["images"]) == ["interpolations", "reconstructions", "samples"]
 
 
+@pytest.mark.parametrize("available", [1, 2, 3, 5])
+def test_a_few_validation_images_are_enough(tmp_path, available):
+    data = small_data()
+    monochrome = data.validation[BatchKey(torch.arange(available), 0)]
+    data.validation = ImageSplit("validation", monochrome[0] * 255, monochrome[1], data.spec, Quantiser(levels=2))
+    observer = TensorBoardObserver(tmp_path, data, CONFIG)
+    assert len(observer.x) == available
+    figures = observer.pictures(small_model().eval())
+    observer.close()
+    assert set(figures) == {"samples", "reconstructions", "interpolations"}
+
+
+def test_reconstructed_images_are_of_different_classes(tmp_path):
+    observer = TensorBoardObserver(tmp_path, small_data(), CONFIG, num_images=10)
+    observer.close()
+    assert sorted(observer.y.flatten().tolist()) == list(range(10))
+
+
 def test_pictures_change_with_the_model_only(tmp_path):
     """Same weights, same pictures: neither the time nor the global generator matters."""
     observer = TensorBoardObserver(tmp_path, small_data(), CONFIG)
@@ -170,7 +190,7 @@ def test_a_resumed_run_takes_back_what_its_checkpoint_does_not_know(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"scalars_every": 0}, {"pictures_every": -1}, {"num_images": 3}, {"num_draws": 0}, {"num_steps": 1}]
+    "options", [{"scalars_every": 0}, {"pictures_every": -1}, {"num_images": 0}, {"num_draws": 0}, {"num_steps": 1}]
 )
 def test_options_out_of_range_are_named(tmp_path, options):
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -34,15 +34,9 @@ def read_sound(file: Path, rate: int) -> Tensor:
     """
     try:
         samples, file_rate = _read_wav(file.read_bytes()) if file.suffix.lower() == ".wav" else _decode(file)
-    except (OSError, FileError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise FileError(f"cannot read the sound {file}: {reason}; mend or remove the file") from error
-    if not 1 <= file_rate <= _MAX_RATE:
-        raise FileError(f"{file} claims {file_rate} samples per second: mend or remove the file")
-    if len(samples) == 0:
-        raise FileError(f"{file} holds no sample: remove the file")
-    if not np.isfinite(samples).all():
-        raise FileError(f"{file} holds samples that are not finite: mend or remove the file")
+        _check(samples, file_rate)
+    except (OSError, ValueError) as error:
+        raise FileError.of("sound", file, error) from error
     wave = samples.mean(1)
     if file_rate != rate:
         from scipy.signal import resample_poly  # here, for it takes a second to import
@@ -52,16 +46,25 @@ def read_sound(file: Path, rate: int) -> Tensor:
     return torch.from_numpy(wave)
 
 
+def _check(samples: Samples, rate: int) -> None:
+    if not 1 <= rate <= _MAX_RATE:
+        raise ValueError(f"it claims {rate} samples per second")
+    if len(samples) == 0:
+        raise ValueError("it holds no sample")
+    if not np.isfinite(samples).all():
+        raise ValueError("it holds samples that are not finite")
+
+
 def _decode(file: Path) -> tuple[Samples, int]:
     """Samples (N, channels) and rate of a compressed sound."""
     try:
         import soundfile  # here, because it is an optional dependency
     except ImportError as error:
-        raise FileError(f"{file.suffix} needs the package soundfile: pip install 'pixelvae[audio]'") from error
+        raise ValueError(f"{file.suffix} needs the package soundfile: pip install 'pixelvae[audio]'") from error
     try:
         samples, rate = soundfile.read(file, dtype="float64", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise FileError(" ".join(str(error).split())) from error
+        raise ValueError(" ".join(str(error).split())) from error
     return samples, rate
 
 
@@ -78,11 +81,11 @@ def _read_wav(content: bytes) -> tuple[Samples, int]:
     """Samples (N, channels) in [−1, 1] and rate of a wav file.
 
     Reference:
-        Multimedia Programming Interface and Data Specifications 1.0 (IBM, Microsoft, 1991), "Waveform Audio File Format".
+        Multimedia Programming Interface and Data Specifications 1.0 (IBM, Microsoft, 1991), section "WAVE".
         https://www.mmsp.ece.mcgill.ca/Documents/AudioFormats/WAVE/WAVE.html
     """
     if content[:4] not in (b"RIFF", b"RIFX") or content[8:12] != b"WAVE":
-        raise FileError("it does not begin as a wav file does")
+        raise ValueError("it does not begin as a wav file does")
     order = "<" if content[:4] == b"RIFF" else ">"
     form: _Format | None = None
     begin = 12
@@ -93,25 +96,25 @@ def _read_wav(content: bytes) -> tuple[Samples, int]:
             form = _format(chunk, order)
         elif name == b"data":
             if form is None:
-                raise FileError("its format comes after its samples")
+                raise ValueError("its format comes after its samples")
             if len(chunk) < size:
-                raise FileError(f"it is truncated: {size:,} bytes of samples are promised, {len(chunk):,} are there")
+                raise ValueError(f"it is truncated: {size:,} bytes of samples are promised, {len(chunk):,} are there")
             return _samples(chunk, form, order), form.rate
         begin += 8 + size + size % 2
-    raise FileError("it is truncated: no samples are there")
+    raise ValueError("it is truncated: no samples are there")
 
 
 def _format(chunk: bytes, order: str) -> _Format:
     if len(chunk) < 16:
-        raise FileError("it is truncated in its format")
+        raise ValueError("it is truncated in its format")
     kind, channels, rate, _, _, bits = struct.unpack(f"{order}HHIIHH", chunk[:16])
     if kind == _EXTENSIBLE and len(chunk) >= 26:
         (kind,) = struct.unpack(f"{order}H", chunk[24:26])
     if channels < 1:
-        raise FileError("it has no channels")
+        raise ValueError("it has no channels")
     known = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64), _A_LAW: (8,), _MU_LAW: (8,)}
     if bits not in known.get(kind, ()):
-        raise FileError(
+        raise ValueError(
             f"format {kind} with {bits} bits is none of PCM (8 to 32 bits), floats (32 or 64), μ-law and A-law (8)"
         )
     return _Format(kind, channels, rate, bits)
@@ -150,8 +153,7 @@ def _mu_law(code: npt.NDArray[np.uint8]) -> Samples:
         Pulse code modulation of voice frequencies, Recommendation G.711 (ITU-T, 1988), table 2.
         https://www.itu.int/rec/T-REC-G.711
     """
-    bits = ~code
-    sign, exponent, mantissa = _parts(bits)
+    sign, exponent, mantissa = _parts(code ^ 0xFF)
     return -sign * ((2 * mantissa + 33) * 2**exponent - 33) / 8192
 
 
@@ -169,7 +171,7 @@ def _a_law(code: npt.NDArray[np.uint8]) -> Samples:
     return sign * steps / 4096
 
 
-def _parts(bits: npt.NDArray[np.uint8]) -> tuple[Samples, Samples, Samples]:
+def _parts(bits: npt.NDArray[np.integer]) -> tuple[Samples, Samples, Samples]:
     """Sign (+1 where the first bit is set, else −1), exponent and mantissa."""
     sign = np.where(bits & 0x80, 1.0, -1.0)
     return sign, ((bits >> 4) & 7).astype(np.float64), (bits & 15).astype(np.float64)

@@ -49,9 +49,9 @@ class PictureReader:
     """
 
     def __init__(self, size: int | Sequence[int], fit: Fit, grey: bool, background: str) -> None:
-        sizes = [size, size] if isinstance(size, int) else list(size)
-        if len(sizes) != 2 or min(sizes) < 1:
-            raise ValueError(f"size={size} must be at least 1 pixel, or height and width: [H, W]")
+        sizes = list(size) if isinstance(size, Sequence) else [size, size]
+        if len(sizes) != 2 or not all(isinstance(side, int) and side >= 1 for side in sizes):
+            raise ValueError(f"size={size!r} must be at least 1 pixel, or height and width: [H, W]")
         if fit not in ("crop", "pad", "stretch"):
             raise ValueError(f"fit={fit!r} must be 'crop', 'pad' or 'stretch'")
         try:
@@ -77,17 +77,15 @@ class PictureReader:
         try:
             with Image.open(file, formats=_formats()) as image:
                 self._draft(image)
-                picture = ImageOps.exif_transpose(image)  # loads the pixels, turned as the camera was held
-                format_name = image.format
-            picture = self._fitted(self._opaque(_in_8_bits(picture, format_name)).convert(self.mode))
+                ImageOps.exif_transpose(image, in_place=True)  # loads the pixels, turned as the camera was held
+                picture = self._opaque(_in_8_bits(image))
+                picture = self._fitted(picture if picture.mode == self.mode else picture.convert(self.mode))
         except Image.UnidentifiedImageError as error:
-            raise FileError(f"cannot read the picture {file}: it holds none of {', '.join(_formats())}") from error
-        except FileError as error:
-            raise FileError(f"cannot read the picture {file}: {error}") from error
+            unknown = ValueError(f"it holds none of {', '.join(_formats())}")
+            raise FileError.of("picture", file, unknown) from error
         # Pillow's decoders raise all kinds of exceptions on broken files.
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise FileError(f"cannot read the picture {file}: {reason}") from error
+            raise FileError.of("picture", file, error) from error
         pixels = np.asarray(picture)  # (H, W) or (H, W, 3)
         return np.ascontiguousarray(pixels.reshape(*self.shape[1:], -1).transpose(2, 0, 1))
 
@@ -129,13 +127,13 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in known)
 
 
-def _in_8_bits(picture: Image.Image, format_name: str | None) -> Image.Image:
+def _in_8_bits(picture: Image.Image) -> Image.Image:
     """The picture itself, or grey values of 16 bits divided by 257."""
-    if picture.mode in _WIDE_MODES or (picture.mode == "I" and format_name in _WIDE_FORMATS):
+    if picture.mode in _WIDE_MODES or (picture.mode == "I" and picture.format in _WIDE_FORMATS):
         values = np.asarray(picture).astype(np.uint32)
         return Image.fromarray(((values + 128) // 257).clip(0, 255).astype(np.uint8))
     if picture.mode.startswith(("I", "F")):
-        raise FileError(f"pixels of mode {picture.mode!r}, want 8 or 16 bits a channel: convert the file")
+        raise ValueError(f"it has pixels of mode {picture.mode!r}, want 8 or 16 bits a channel")
     return picture
 
 
