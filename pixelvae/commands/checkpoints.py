@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,14 @@ def open_data(checkpoint: Path, model: GenerativeModel, data: DataFactory | None
             f"--data has labels of {given.num_classes} classes, the model is given labels of {wanted.num_classes}"
         )
     return found
+
+
+def class_names(checkpoint: Path, model: GenerativeModel) -> Sequence[Sequence[str]]:
+    """A name for each class of each kind of label; numbers where the data set is not there any more."""
+    try:
+        return open_data(checkpoint, model).class_names
+    except (OSError, ValueError):
+        return [[str(number) for number in range(classes)] for classes in model.spec.num_classes]
 
 
 def is_foreign(checkpoint: Path, data: DataSet) -> bool:

@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import jsonargparse
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from pixelvae.checkpoint import load
-from pixelvae.commands.checkpoints import origin, run_folder
-from pixelvae.commands.sources import SPLITS, Source, described, given_source, of_split, own_source, reading
+from pixelvae.commands.checkpoints import DataFactory, origin, run_folder
+from pixelvae.commands.parsing import call
+from pixelvae.commands.sources import SPLITS, Source, described, given_source, of_split, opened, own_source
 from pixelvae.data import BatchKey
 from pixelvae.data.files import OnError
 from pixelvae.distributed import connect
@@ -46,6 +46,7 @@ def main(
     files: list[Path] | None = None,
     out: Path | None = None,
     split: Literal["all", "train", "validation", "test"] = "all",
+    data: DataFactory | None = None,
     label: str | None = None,
     num_samples: int = 0,
     neighbours: Path | None = None,
@@ -61,11 +62,13 @@ def main(
     the content of its file, its class and the seed alone. Pictures are written beside the table.
 
     Args:
-        checkpoint: A checkpoint folder, such as runs/demo/best.
+        checkpoint: A checkpoint folder, such as runs/demo/best, or a run, whose best one is taken.
         files: Pictures (or sounds) and folders of them, also without the option's name, after the checkpoint; the data
             set of the checkpoint by default.
         out: The table, a file that ends in .csv, .parquet or .npz; RUN/encodings.csv by default.
         split: Encode this split of the data set only, or those of the files that are in it.
+        data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
+            options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         label: Of a class-conditional model: the class of all files, by name or number. By default that of the data
             set, or the one that the folder of a file is named after.
         num_samples: Draws of h for each file of the importance-weighted bound; 0 takes the ELBO.
@@ -80,16 +83,17 @@ def main(
     check_format(out)
     if outliers < 0 or clusters < 0 or num_samples < 0:
         raise ValueError(f"outliers={outliers}, clusters={clusters}, num_samples={num_samples}; wanted 0 or more")
-    model, how = load(checkpoint, device=connect(device).device), reading(checkpoint)
+    model = load(checkpoint, device=connect(device).device)
     if (neighbours or clusters) and not model.has_latents:
         raise ValueError(f"{checkpoint} has no latents, which neighbours and clusters want; leave them out")
-    asked = given_source(checkpoint, model, how, [neighbours], label, "raise") if neighbours else None
+    found = opened(checkpoint, model, data)
+    asked = given_source(found, [neighbours], label, "raise") if neighbours else None
     if files:
-        source = given_source(checkpoint, model, how, files, label, on_error)
+        source = given_source(found, files, label, on_error)
         source = source if split == "all" else of_split(source, split)
-        print(described(model, how.options))
+        print(described(model, found.options))
     else:
-        source = own_source(checkpoint, model, how, SPLITS if split == "all" else [split])
+        source = own_source(found, SPLITS if split == "all" else [split])
     table = encoded(model, source, num_samples, seed, progress=True)
     table = table.with_clusters(clusters, seed) if clusters else table
     table.save(out)
@@ -132,7 +136,7 @@ def nearest_files(table: Encodings, source: Source, query: Encodings, asked: Sou
     section = Section("", torch.cat([own.x, near.x]), [*own.lines, *near.lines], framed=1)
     caption = (
         f"Framed: {Path(asked.path[0]).name}. The others are the nearest of {len(table):,} files, nearest first, by "
-        "the Euclidean distance of posterior means E[q(h|x)], each latent divided by its standard deviation over the files."
+        "the Euclidean distance of posterior means E[q(h|x)], each latent divided by its standard deviation over all."
     )
     return Sheet([section], "Nearest files in the latents", caption)
 
@@ -199,5 +203,5 @@ def gathered(arguments: Sequence[str]) -> list[str]:
 
 def run(args: Sequence[str] | None = None, prog: str | None = None) -> Encodings:
     """Parse a command line (this process's own by default) and encode."""
-    words = gathered(sys.argv[1:] if args is None else args)
-    return jsonargparse.auto_cli(main, args=words, prog=prog)
+    table: Encodings = call(main, gathered(sys.argv[1:] if args is None else args), prog)
+    return table

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pixelvae.checkpoint import load_config, load_data
+from pixelvae.checkpoint import load_config
+from pixelvae.commands.checkpoints import DataFactory, open_data
 from pixelvae.data import DataSet, Split
 from pixelvae.data.files import OnError
 from pixelvae.data.given import GivenFiles, JoinedSplits, list_files
@@ -47,25 +48,40 @@ class Member(NamedTuple):
     y: Tensor
 
 
-class Reading(NamedTuple):
-    """How the files of a checkpoint are read.
+class Opened(NamedTuple):
+    """A model, how its files are read, and how its data set is opened.
 
     Attributes:
-        root: The folder of its data set, None if it has none.
-        options: Of its data set, see `GivenFiles`.
+        checkpoint: The folder.
+        model: On its device.
+        options: How files are read, see `GivenFiles`: as the checkpoint's configuration says.
+        data: Makes the data set that takes the place of the training data, if there is one.
     """
 
-    root: Path | None
+    checkpoint: Path
+    model: GenerativeModel
     options: Mapping[str, Any]
+    data: DataFactory | None
+
+    def data_set(self) -> DataSet:
+        """The data set."""
+        return open_data(self.checkpoint, self.model, self.data)
+
+    def may_hold(self, files: Sequence[Path]) -> bool:
+        """Whether some of the files may be of the data set, which is then worth opening."""
+        root = self.options.get("root")
+        folder = Path(root).expanduser() if root else None
+        return self.data is not None or (
+            folder is not None and folder.is_dir() and any(_is_within(file, folder) for file in files)
+        )
 
 
-def reading(checkpoint: Path) -> Reading:
-    """How a checkpoint's configuration says that files are read."""
-    data = load_config(checkpoint)["data"]
-    options = dict(data.get("init_args") or {})
-    rate = _RATES.get(data["class_path"].rpartition(".")[2])
-    root = options.get("root")
-    return Reading(Path(root).expanduser() if root else None, options if rate is None else {"rate": rate} | options)
+def opened(checkpoint: Path, model: GenerativeModel, data: DataFactory | None) -> Opened:
+    """A model with what its checkpoint's configuration says about files."""
+    entry = load_config(checkpoint)["data"]
+    options = dict(entry.get("init_args") or {})
+    rate = _RATES.get(entry["class_path"].rpartition(".")[2])
+    return Opened(checkpoint, model, options if rate is None else {"rate": rate} | options, data)
 
 
 def described(model: GenerativeModel, options: Mapping[str, Any]) -> str:
@@ -90,39 +106,35 @@ def described(model: GenerativeModel, options: Mapping[str, Any]) -> str:
     return f"Pictures are {grey}brought to {size} pixels ({options.get('fit', 'crop')}) and {quantised}."
 
 
-def own_source(checkpoint: Path, model: GenerativeModel, how: Reading, names: Sequence[SplitName]) -> Source:
-    """Splits of the checkpoint's data set. Files are read without random crops and flips, also those of training."""
-    data = load_data(checkpoint)
+def own_source(source: Opened, names: Sequence[SplitName]) -> Source:
+    """Splits of the data set. Files are read without random crops and flips, also those of training."""
+    data = source.data_set()
     splits: list[Split] = [getattr(data, name) for name in names]
     members = {name: torch.arange(len(split)) for name, split in zip(names, splits, strict=True)}
     columns = [name for name, indices in members.items() for _ in indices]
     y = torch.cat([split.labels(indices) for split, indices in zip(splits, members.values(), strict=True)])
     texts = label_texts(y, data.class_names) or [""] * len(y)
     files = [f for split, indices in zip(splits, members.values(), strict=True) for f in split.files(indices)]
-    if not files or how.root is None:
+    if not files or data.root is None:
         paths = [f"{name}/{int(i)}" for name, indices in members.items() for i in indices]
         return Source(JoinedSplits(splits), paths, columns, texts)
-    examples = _examples([how.root / file for file in files], model, how, y, data)
-    return Source(examples, files, columns, texts)
+    return Source(_examples([data.root / file for file in files], source, y, data), files, columns, texts)
 
 
-def given_source(
-    checkpoint: Path, model: GenerativeModel, how: Reading, paths: Sequence[Path], label: str | None, on_error: OnError
-) -> Source:
-    """Any files: those of the checkpoint's data set have its splits and classes, others the class of their folder.
+def given_source(source: Opened, paths: Sequence[Path], label: str | None, on_error: OnError) -> Source:
+    """Any files: those of the data set have its splits and classes, others the class of their folder.
 
     Raises:
         ValueError: If a file cannot be read, or the class that a class-conditional model wants is not known.
     """
-    files = list_files(paths, model.spec)
-    conditional = bool(model.spec.num_classes)
+    spec = source.model.spec
+    files, conditional = list_files(paths, spec), bool(spec.num_classes)
     if label is not None and not conditional:
         raise ValueError(f"label={label}, but this model is not class-conditional; leave label out")
-    unreadable = GivenFiles(files, model.spec._replace(num_classes=()), how.options).unreadable()
+    unreadable = GivenFiles(files, spec._replace(num_classes=()), source.options).unreadable()
     files = _without(files, unreadable, on_error)
-    inside = how.root is not None and how.root.is_dir() and any(_is_within(file, how.root) for file in files)
-    data = load_data(checkpoint) if inside or conditional else None
-    members = _members(data, how.root) if data and how.root else {}
+    data = source.data_set() if conditional or source.may_hold(files) else None
+    members = _members(data, data.root) if data and data.root else {}
     found = [members.get(_key(file)) for file in files]
     split = [member.split if member else "" for member in found]
     if data is None or not conditional:
@@ -131,7 +143,7 @@ def given_source(
     else:
         y = torch.stack([_y(file, member, label, data) for file, member in zip(files, found, strict=True)])
         texts = label_texts(y, data.class_names)
-    return Source(_examples(files, model, how, y, data), [file.as_posix() for file in files], split, texts)
+    return Source(_examples(files, source, y, data), [file.as_posix() for file in files], split, texts)
 
 
 def of_split(source: Source, name: SplitName) -> Source:
@@ -149,13 +161,12 @@ def of_split(source: Source, name: SplitName) -> Source:
     return Source(examples.part(rows), path, split, label)
 
 
-def _examples(
-    files: Sequence[Path], model: GenerativeModel, how: Reading, y: Tensor, data: DataSet | None
-) -> GivenFiles:
+def _examples(files: Sequence[Path], source: Opened, y: Tensor, data: DataSet | None) -> GivenFiles:
     """Files as the model reads them; with labels only if it is class-conditional."""
-    if not model.spec.num_classes or data is None:
-        return GivenFiles(files, model.spec._replace(num_classes=()), how.options)
-    return GivenFiles(files, model.spec, how.options, labels=y, class_names=data.class_names)
+    spec = source.model.spec
+    if not spec.num_classes or data is None:
+        return GivenFiles(files, spec._replace(num_classes=()), source.options)
+    return GivenFiles(files, spec, source.options, labels=y, class_names=data.class_names)
 
 
 def _without(files: list[Path], unreadable: Mapping[Path, str], on_error: OnError) -> list[Path]:

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelvae.data.decoding import EXTENSIONS as PICTURES
-from pixelvae.data.decoding import PictureReader
 from pixelvae.data.files import FileError, find_files
+from pixelvae.data.picture_files import EXTENSIONS as PICTURES
+from pixelvae.data.picture_files import PictureReader
 from pixelvae.data.reading import read_all
-from pixelvae.data.sounds import EXTENSIONS as SOUNDS
-from pixelvae.data.sounds import read_sound
+from pixelvae.data.sound_files import EXTENSIONS as SOUNDS
+from pixelvae.data.sound_files import read_sound
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.data.splits import BatchKey, Split
 from pixelvae.data.transforms import Quantiser, mu_law_encode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -80,6 +81,8 @@ class DataSet(ABC):
     train: Split
     validation: Split
     test: Split
+    root: Path | None = None
+    """The folder below which the files of the splits lie; None where examples are no files."""
 
     @abstractmethod
     def __init__(self, train: Split, validation: Split, test: Split) -> None:

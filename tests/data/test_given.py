@@ -48,6 +48,10 @@ def test_binary_pixels_depend_on_the_picture_and_the_seed_alone(pictures):
     assert x[0].equal(x[2])
     assert all_of(GivenFiles([second], spec))[0][0].equal(x[1])
     assert not all_of(GivenFiles([second], spec, {"seed": 1}))[0][0].equal(x[1])
+    for shade in (127, 128):
+        Image.new("L", (6, 6), shade).save(pictures / f"{shade}.png")
+    x = all_of(GivenFiles([pictures / "127.png", pictures / "128.png"], spec))[0]
+    assert (x[0] != x[1]).sum() > 5, "other pictures have other random numbers"
     assert 0 < x.float().mean() < 1
 
 
