@@ -136,7 +136,7 @@ def nearest_files(table: Encodings, source: Source, query: Encodings, asked: Sou
     section = Section("", torch.cat([own.x, near.x]), [*own.lines, *near.lines], framed=1)
     caption = (
         f"Framed: {Path(asked.path[0]).name}. The others are the nearest of {len(table):,} files, nearest first, by "
-        "the Euclidean distance of posterior means E[q(h|x)], each latent divided by its standard deviation over all."
+        "the Euclidean distance of posterior means E[q(h|x)], each latent divided by its standard deviation in q(h)."
     )
     return Sheet([section], "Nearest files in the latents", caption)
 
@@ -158,8 +158,8 @@ def clusters_of_files(table: Encodings, source: Source) -> Sheet:
         rows = members[:NUM_MEMBERS]
         sections.append(pictures(heading, source, rows, [[f"{table.nats[row]:,.1f} nats"] for row in rows]))
     caption = (
-        f"K-means of the posterior means of {len(table):,} files, each latent divided by its standard deviation over "
-        "the files. Shown are the files nearest to the mean of each cluster; the largest cluster is first."
+        f"K-means of the posterior means of {len(table):,} files, each latent divided by its standard deviation in "
+        "q(h). Shown are the files nearest to the mean of each cluster; the largest cluster is first."
     )
     return Sheet(sections, "Clusters of files in the latents", caption)
 
