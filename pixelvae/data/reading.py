@@ -14,7 +14,7 @@ from pixelvae.data.files import FileError
 
 T = TypeVar("T")
 
-_BLOCK = 64  # files that a thread reads at a time
+_BLOCK = 16  # files that a thread reads at a time
 _AHEAD = 8  # blocks for each thread that may wait to be taken
 
 
@@ -47,7 +47,7 @@ def read_all(
         return [attempt(file) for file in block]
 
     blocks = [files[begin : begin + _BLOCK] for begin in range(0, len(files), _BLOCK)]
-    threads = os.cpu_count() or 1
+    threads = 2 * (os.cpu_count() or 1)  # half of them wait for the lock
     pool = ThreadPoolExecutor(threads)
     waiting: list[Future[list[T | FileError]]] = []
     try:

@@ -17,7 +17,7 @@ from pixelvae.data.files import FileError
 EXTENSIONS = frozenset({".flac", ".mp3", ".ogg", ".wav"})
 
 _PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
-_MAX_RATE = 2_000_000  # samples per second; no sound card records more
+_MAX_RATE = 768_000  # samples per second; no converter offers more
 
 Samples = npt.NDArray[np.float64]
 

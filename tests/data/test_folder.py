@@ -108,7 +108,7 @@ class TestDivision:
             x, _ = whole(split)
             expected = [f"a/{number}.png" for number in x.amax((1, 2, 3)).tolist()]
             assert split.files(torch.arange(len(split))) == expected
-            assert split.files(torch.tensor([2, 0])) == [expected[2], expected[0]]
+            assert split.files(torch.tensor([1, 0])) == [expected[1], expected[0]]
 
     def test_the_options_of_older_checkpoints_give_the_same_division(self, tmp_path: Path) -> None:
         """As the first version divided: by the hash of the path, pinned."""
@@ -135,11 +135,8 @@ class TestUnreadable:
     def test_all_are_listed_at_once(self, root: Path, cached: bool) -> None:
         with pytest.raises(ValueError, match=r"3 of 50 pictures in .* cannot be read") as error:
             ImageFolder(root, size=4, cache=cached)
-        assert [line.split(":")[0].strip() for line in str(error.value).splitlines()[1:]] == [
-            "32.png",
-            "5.png",
-            "9.png",
-        ]
+        listed = [line.split(":")[0] for line in str(error.value).splitlines()[1:]]
+        assert listed == ["  32.png", "  5.png", "  9.png"]
 
     @pytest.mark.parametrize("cached", [True, False])
     def test_they_may_be_skipped(self, root: Path, cached: bool) -> None:
@@ -171,9 +168,8 @@ def test_training_alone_is_augmented(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(60):
         Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(tmp_path / f"{number}.png")
-    plain, augmented = (
-        ImageFolder(tmp_path, size=8, grey=True, **options) for options in ({}, {"flip": True, "shift": 2})
-    )
+    plain = ImageFolder(tmp_path, size=8, grey=True)
+    augmented = ImageFolder(tmp_path, size=8, grey=True, flip=True, shift=2)
     for a, b in zip(splits(plain), splits(augmented), strict=True):
         first, again, later = (whole(b, epoch)[0] for epoch in (0, 0, 1))
         assert first.equal(again)

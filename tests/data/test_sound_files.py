@@ -127,7 +127,7 @@ class TestFormats:
     def test_compressed_ones(self, tmp_path, extension):
         soundfile.write(tmp_path / f"a.{extension}", tone(seconds=1), RATE)
         wave = read_sound(tmp_path / f"a.{extension}", RATE).numpy()
-        assert np.abs(wave[: len(tone(seconds=1))] - tone(seconds=1))[1000:-1000].max() < 0.05
+        assert np.abs(wave[: len(tone(seconds=1))] - tone(seconds=1))[1000:-1000].max() < 0.08
 
     @pytest.mark.parametrize("extension", ["flac", "ogg", "mp3"])
     def test_broken_compressed_ones_are_named(self, tmp_path, extension):
@@ -144,6 +144,15 @@ class TestFormats:
             read_sound(tmp_path / "a.mp3", RATE)
 
 
+def refusal(file):
+    """The message with which a file is refused; empty if it is read."""
+    try:
+        assert read_sound(file, RATE).isfinite().all()
+    except FileError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_files_raise_nothing_else(tmp_path: Path, seed: int) -> None:
     """One byte changed in the header, or the file cut: read, or refused by name."""
@@ -154,7 +163,5 @@ def test_damaged_files_raise_nothing_else(tmp_path: Path, seed: int) -> None:
         content = bytearray(whole)
         content[rng.integers(60)] = rng.integers(256)
         file.write_bytes(bytes(content)[: rng.integers(len(content)) if rng.random() < 0.3 else None])
-        try:
-            assert read_sound(file, RATE).isfinite().all()
-        except FileError as error:
-            assert str(file) in str(error)
+        message = refusal(file)
+        assert not message or str(file) in message
