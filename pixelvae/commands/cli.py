@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from pixelvae.commands.mistakes import exit_code, one_line
 from pixelvae.commands.names import did_you_mean
@@ -35,6 +37,7 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command that a command line names, this process's own by default."""
+    keep_working_without_readers()
     given = sys.argv[1:] if arguments is None else arguments
     debug = [word for word in given if word == "--debug"]
     name, *rest = [word for word in given if word != "--debug"] or ["--help"]
@@ -60,10 +63,23 @@ def run(name: str, arguments: Sequence[str] | None = None, prog: str | None = No
         prog: How messages call the command; the running script's name by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = [word for word in given if word != "--debug"]
+    with mistakes_in_one_line(prog, given):
+        start(name, [word for word in given if word != "--debug"], prog)
+
+
+def run_script(main: Callable[..., Any]) -> None:
+    """Call the ``main`` of a script with the options of this process's command line."""
+    given = sys.argv[1:]
+    with mistakes_in_one_line(None, given):
+        call(main, [word for word in given if word != "--debug"], prog=None)
+
+
+@contextmanager
+def mistakes_in_one_line(prog: str | None, arguments: Sequence[str]) -> Iterator[None]:
+    """End this process with one line on standard error where a user's mistake is found."""
     keep_working_without_readers()
     try:
-        start(name, options, prog)
+        yield
     except KeyboardInterrupt:
         print("Interrupted", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
@@ -71,7 +87,7 @@ def run(name: str, arguments: Sequence[str] | None = None, prog: str | None = No
         code = exit_code(error)
         if code is None:  # a fault of the program, which its frames help to find
             raise
-        if len(options) < len(given):
+        if "--debug" in arguments:
             traceback.print_exc()
         print(f"{prog or Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
         raise SystemExit(code) from None

@@ -170,7 +170,7 @@ def with_configs(arguments: Sequence[str]) -> list[str]:
     return words
 
 
-def run_or_resume(config: Path, out: Path, *options: str) -> None:
+def run_or_resume(config: str | Path, out: Path, *options: str) -> None:
     """Train a configuration, or resume the run that ``out`` already holds; ``options`` are further flags."""
     resume = ["--resume=true"] if is_run(out) else []
     run(["--config", str(find_config(config)), "--out", str(out), *options, *resume])

@@ -95,7 +95,7 @@ def test_what_cannot_be_swept_is_refused_before_any_work(config, tmp_path):
             run(config, f"--rates={rates}")
     with pytest.raises(ValueError, match="probe_images=7"):
         run(config, "--probe_images=7")
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match="neither a file nor a shipped"):
         run(tmp_path / "none.yaml")
     with pytest.raises(ValueError, match="wanted a model with latents"):
         run(written(tmp_path, whole | {"encoder": None, "prior": None, "latent_dim": 0}))
