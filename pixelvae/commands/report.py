@@ -39,10 +39,13 @@ def write(run: Path, out: Path, results: Path) -> Path:
         raise ValueError(f"results={results}: no such folder; leave it out, or name the --out of pixelvae evaluate")
     events = curves_and_pictures(run)
     files = [(path.stem, path.read_bytes()) for path in pictures(results)]
-    logged = [(f"{name}, step {step:,}", png) for name, (step, png) in sorted(events.pictures.items())]
+    shown = {f"latents/{stem}" for stem, _ in files}  # pixelvae latents writes its pictures into files and events
+    logged = [
+        (f"{name}, step {step:,}", png) for name, (step, png) in sorted(events.pictures.items()) if name not in shown
+    ]
     metrics = text(results, "metrics.json")
     name = run.resolve().name
-    shown = (run if not run.is_absolute() else Path(name)) / checkpoint.name
+    place = (run if not run.is_absolute() else Path(name)) / checkpoint.name
     content = page(
         Run(
             name=name,
@@ -52,11 +55,11 @@ def write(run: Path, out: Path, results: Path) -> Path:
             config=text(run, f"{checkpoint.name}/config.yaml"),
             environment=text(results, "environment.txt"),
             advice={
-                "Metrics": f"pixelvae evaluate {shown} --latents true",
+                "Metrics": f"pixelvae evaluate {place} --latents true",
                 "Curves": "pixelvae train --config ...",
-                "Pictures": f"pixelvae latents {shown}",
+                "Pictures": f"pixelvae latents {place}",
                 "Configuration": "pixelvae train --config ...",
-                "Environment": f"pixelvae evaluate {shown}",
+                "Environment": f"pixelvae evaluate {place}",
             },
         )
     )

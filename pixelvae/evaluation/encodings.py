@@ -63,7 +63,7 @@ class Encodings:
         nats, latents = self.nats, self.h.shape[1]
         described = f", KL {self.kl.mean():.2f} nats, {latents} latents" if latents else ", no latents"
         spread = f"{nats.mean():.2f} nats on average ({nats.min():.2f} .. {nats.max():.2f})"
-        return f"Encodings of {len(self):,} files: {spread}{described}"
+        return f"Encodings of {len(self):,} file{'s' * (len(self) > 1)}: {spread}{described}"
 
     def columns(self) -> Mapping[str, Array]:
         """All columns by name, in order: path, split, class, nats, bits_per_dim, kl, cluster, h_0 .. h_{D−1}."""
@@ -175,7 +175,7 @@ def check_format(path: Path) -> None:
     if path.suffix.lower() == ".parquet":
         missing = [name for name in ("pandas", "pyarrow") if importlib.util.find_spec(name) is None]
         if missing:
-            raise ValueError(f"{path}: parquet needs {' and '.join(missing)}: install them, or choose .csv or .npz")
+            raise ValueError(f"{path}: parquet needs {' and '.join(missing)}: pip install 'pixelvae[tables]', or choose .csv or .npz")
 
 
 def _text(value: object) -> str:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
+from matplotlib.transforms import Bbox
 from PIL import Image
 from torch import Tensor
 
@@ -90,6 +91,7 @@ def cloud(
     else:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
+    _hide_overlapping_names(figure, axes)
     return figure
 
 
@@ -185,6 +187,16 @@ def _names(classes: Tensor | None, class_names: Sequence[str]) -> dict[int, str]
     """The name of each class that has points."""
     numbers = [] if classes is None else classes.unique().tolist()
     return {number: class_names[number] if class_names else str(number) for number in numbers}
+
+
+def _hide_overlapping_names(figure: Figure, axes: Axes) -> None:
+    """Leave out names of classes that would cover others; the legend has them all."""
+    figure.draw_without_rendering()  # limits and places are known only then
+    kept: list[Bbox] = []
+    for text in axes.texts:
+        box = text.get_window_extent()
+        text.set_visible(not any(box.overlaps(other) for other in kept))
+        kept += [box] if text.get_visible() else []
 
 
 def _scatter(axes: Axes, points: Tensor, classes: Tensor | None, names: dict[int, str]) -> None:

@@ -113,3 +113,17 @@ def test_the_sprite_of_the_projector_is_no_picture_of_the_page(tmp_path):
     assert (tmp_path / "00001/latents/sprite.png").is_file()
     parsed = Balanced(report.main(tmp_path).read_text())
     assert not parsed.links
+
+
+def test_a_picture_of_latents_is_shown_once(tmp_path):
+    """It is a file and an event."""
+    save_model(tmp_path / "best", small_model(), CONFIG, Progress(step=1))
+    picture = torch.zeros(3, 4, 4)
+    with SummaryWriter(tmp_path) as writer:
+        for name in ("latents/pca", "latents/tsne", "samples"):
+            writer.add_image(name, picture, 1)
+    Image.new("RGB", (4, 4)).save(tmp_path / "pca.png")
+    text = " ".join(Balanced(report.main(tmp_path).read_text()).text)
+    assert text.count("pca") == 1
+    assert "latents/tsne, step 1" in text
+    assert "samples, step 1" in text

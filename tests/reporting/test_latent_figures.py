@@ -51,6 +51,13 @@ def test_a_cloud_shows_the_names_of_classes():
     assert {text.get_text() for text in axes.texts} == {"aeroplane", "cat"}
 
 
+def test_names_of_classes_do_not_cover_one_another():
+    names = ["one long name", "another long name", "a third long name"]
+    points = torch.tensor([[0.0, 0.0], [0.01, 0.0], [5.0, 5.0]])
+    texts = cloud(points, torch.arange(3), title="t", class_names=names).axes[0].texts
+    assert [text.get_visible() for text in texts] == [True, False, True]
+
+
 def test_no_marker_is_cut_by_the_frame():
     points = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
     assert all(not drawn.get_clip_on() for drawn in cloud(points, None, title="t").axes[0].collections)
