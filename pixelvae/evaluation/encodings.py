@@ -175,7 +175,8 @@ def check_format(path: Path) -> None:
     if path.suffix.lower() == ".parquet":
         missing = [name for name in ("pandas", "pyarrow") if importlib.util.find_spec(name) is None]
         if missing:
-            raise ValueError(f"{path}: parquet needs {' and '.join(missing)}: pip install 'pixelvae[tables]', or choose .csv or .npz")
+            advice = "pip install 'pixelvae[tables]', or choose .csv or .npz"
+            raise ValueError(f"{path}: parquet needs {' and '.join(missing)}: {advice}")
 
 
 def _text(value: object) -> str:

@@ -69,7 +69,7 @@ def test_a_format_that_cannot_be_written_is_refused_before_any_work(tmp_path, mo
     with pytest.raises(ValueError, match=r"t.xlsx: a table ends in .csv, .parquet or .npz"):
         check_format(tmp_path / "t.xlsx")
     monkeypatch.setattr(encodings.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"needs pandas and pyarrow: pip install 'pixelvae\[tables\]', or choose \.csv"):
+    with pytest.raises(ValueError, match=r"needs pandas and pyarrow: pip install 'pixelvae\[tables\]'"):
         check_format(tmp_path / "t.parquet")
 
 
