@@ -25,6 +25,7 @@ from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
 from pixelvae.decoders.pixelcnn import PixelCNN
 from pixelvae.decoders.pixelrnn import DiagonalBiLSTM, RowLSTM
 from pixelvae.decoders.wavenet import WaveNet
+from pixelvae.evaluation.encoding import encode_files as encode
 from pixelvae.generation import complete, interpolate, reconstruct, sample, score
 from pixelvae.latents.encoders import ConvEncoder, Encoder, WaveEncoder
 from pixelvae.latents.hierarchical import HierarchicalPrior
@@ -82,6 +83,7 @@ __all__ = [
     "WaveEncoder",
     "WaveNet",
     "complete",
+    "encode",
     "evaluate",
     "fit",
     "interpolate",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,14 @@ def open_data(
     return found
 
 
+def class_names(checkpoint: Path, model: GenerativeModel) -> Sequence[Sequence[str]]:
+    """A name for each class of each kind of label; numbers where the data set is not there any more."""
+    try:
+        return open_data(checkpoint, model).class_names
+    except (OSError, ValueError):
+        return [[str(number) for number in range(classes)] for classes in model.spec.num_classes]
+
+
 def is_foreign(checkpoint: Path, data: DataSet) -> bool:
     """Whether a data set is of another class than the one that a checkpoint was trained on."""
     return type(data).__name__ != str(load_config(checkpoint)["data"]["class_path"]).rpartition(".")[2]
@@ -144,7 +152,8 @@ def run_folder(checkpoint: Path) -> Path:
 
 def origin(checkpoint: Path, *settings: str) -> str:
     """The end of a caption: which weights were used, and with which settings."""
-    return ", ".join([str(checkpoint), f"step {load_progress(checkpoint).step:,}", *settings]) + "."
+    shown = Path(*checkpoint.parts[-2:]) if checkpoint.is_absolute() else checkpoint  # a figure may be published
+    return ", ".join([str(shown), f"step {load_progress(checkpoint).step:,}", *settings]) + "."
 
 
 def save_with_settings(

@@ -19,6 +19,7 @@ from pixelvae.commands.parsing import call
 COMMANDS = {
     "train": "Train a model",
     "evaluate": "Evaluate a checkpoint on the whole test set",
+    "encode": "Write nats and latents of files into a table, with outliers, neighbours, clusters",
     "sample": "Draw samples from a trained model",
     "reconstruct": "Encode images and draw them again, several times each",
     "interpolate": "Walk through the latents, from image to image or class to class",
@@ -95,7 +96,8 @@ def mistakes_in_one_line(prog: str | None, arguments: Sequence[str]) -> Iterator
 def start(name: str, arguments: Sequence[str], prog: str | None) -> None:
     """Import a command and run it."""
     module = import_module(f"pixelvae.commands.{name.replace('-', '_')}")
-    if name == "train":  # a checkpoint keeps the resolved configuration, so train reads its options itself
+    # A checkpoint keeps the resolved configuration, and encode takes any number of files: they read their options.
+    if name in ("train", "encode"):
         module.run(arguments, prog)
     else:
         call(module.main, arguments, prog)

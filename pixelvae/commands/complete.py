@@ -62,7 +62,8 @@ def main(
             f"num_draws={num_draws}, rounds={rounds}, keep={keep}; wanted at least 1, 1, and 0 <= keep < 1"
         )
     model = load_pictures(checkpoint, device, trust)
-    x, y = varied_examples(open_data(checkpoint, model, data, trust), split, num_images, model)
+    examples = open_data(checkpoint, model, data, trust)
+    x, y = varied_examples(examples, split, num_images, model)
     known = upper_rows(x.shape[1:], round(keep * x.shape[2]), x.device)  # (C, H, W)
     rounds = rounds if model.has_latents else 1
     starts, labels = x.repeat(num_draws, 1, 1, 1), y.repeat(num_draws, 1)
@@ -74,7 +75,7 @@ def main(
         known,
         draws,
         levels=model.spec.levels,
-        labels=label_texts(y),
+        labels=label_texts(y, examples.class_names),
         title=f"Completions of {split} images",
         caption=f"Blue was hidden from the model{', the label is given' if model.spec.num_classes else ''}; {how}. "
         + origin(checkpoint, f"seed {seed}"),

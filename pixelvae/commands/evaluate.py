@@ -14,8 +14,8 @@ from pixelvae.distributed import World, connect
 from pixelvae.evaluation.metrics import agreement_metrics, bound_metrics, information_metrics, pixel_probe_metrics
 from pixelvae.evaluation.probes import probe_latents
 from pixelvae.models.base import GenerativeModel
+from pixelvae.reporting.hyperparameters import write_metrics
 from pixelvae.reporting.provenance import command_line, write_provenance
-from pixelvae.reporting.tensorboard import write_metrics
 from pixelvae.storage import write_json
 
 

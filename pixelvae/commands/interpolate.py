@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pixelvae.commands.checkpoints import (
     DataFactory,
+    class_names,
     device_of,
     load_with_latents,
     open_data,
@@ -71,12 +72,15 @@ def main(
     how = origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}")
     draw = partial(interpolate, model, seed=seed, temperature=temperature, stepper=stepper, progress=True)
     if between == "classes":
-        figure, tensors = class_to_class(model, draw, num_rows, seed, how)
+        names = class_names(checkpoint, model)[0] if model.spec.num_classes else ()
+        figure, tensors = class_to_class(model, draw, num_rows, seed, names, how)
     else:
         examples: Split = getattr(open_data(checkpoint, model, data, trust), split)
         pairs = image_pairs(examples, num_rows, same_class=between == "same_class")
         draw = partial(draw, path=spherical_path if path == "spherical" else linear_path)
-        figure, tensors = image_to_image(model, draw, steps, *pairs, f"{path.capitalize()} path. {how}")
+        figure, tensors = image_to_image(
+            model, draw, steps, *pairs, examples.class_names, f"{path.capitalize()} path. {how}"
+        )
     name = "interpolations" if between == "images" else f"interpolations_{between}"
     settings: dict[str, Any] = {"seed": seed, "between": between, "path": path, "split": split}
     settings |= {"temperature": temperature, "stepper": stepper}
@@ -108,6 +112,7 @@ def image_to_image(
     ya: Tensor,
     xb: Tensor,
     yb: Tensor,
+    names: Sequence[Sequence[str]],
     how: str,
 ) -> tuple[Figure, dict[str, Tensor]]:
     """From h = E[q(h|xa)] to E[q(h|xb)]; the label ya becomes yb in the middle."""
@@ -115,12 +120,13 @@ def image_to_image(
     y = switch_half_way(ya, yb, steps)  # (S, B, L)
     ha, hb = model.encode(xa, ya).mean, model.encode(xb, yb).mean
     x = draw(ha, hb, steps=steps, y=y)
+    pairs = zip(label_texts(ya, names), label_texts(yb, names), strict=True)
     figure = interpolations(
         xa,
         x,
         xb,
         levels=model.spec.levels,
-        row_labels=[a if a == b else f"{a} → {b}" for a, b in zip(label_texts(ya), label_texts(yb), strict=True)],
+        row_labels=[a if a == b else f"{a} → {b}" for a, b in pairs],
         label_switches=bool(model.spec.num_classes) and not ya.equal(yb),
         title="Interpolations between images",
         caption=f"From the latents of the left image to those of the right one, with equal random numbers. {how}",
@@ -130,7 +136,7 @@ def image_to_image(
 
 
 def class_to_class(
-    model: GenerativeModel, draw: Callable[..., Tensor], num: int, seed: int, how: str
+    model: GenerativeModel, draw: Callable[..., Tensor], num: int, seed: int, names: Sequence[str], how: str
 ) -> tuple[Figure, dict[str, Tensor]]:
     """Every row is one h from the prior, every column a label of the first kind (the other kinds stay 0)."""
     if not model.spec.num_classes:
@@ -146,7 +152,7 @@ def class_to_class(
         levels=model.spec.levels,
         row_heading="h ~ p(h)",
         row_labels=[str(i + 1) for i in range(num)],
-        column_labels=[str(i) for i in range(classes)],
+        column_labels=names,
         groups=[Group("label", classes)],
         title="One latent, every label",
         caption=f"All images of a row share h and the random numbers; only the label changes. {how}",

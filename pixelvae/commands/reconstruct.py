@@ -52,7 +52,8 @@ def main(
     if num_draws < 1:
         raise ValueError(f"num_draws={num_draws}; wanted at least 1")
     model = load_with_latents(checkpoint, device, "reconstruct from", trust)
-    x, y = varied_examples(open_data(checkpoint, model, data, trust), split, num_images, model)
+    examples = open_data(checkpoint, model, data, trust)
+    x, y = varied_examples(examples, split, num_images, model)
     h = model.encode(x, y).mean
     draws = reconstruct(
         model, x, y=y, num_draws=num_draws, temperature=temperature, seed=seed, progress=True, stepper=stepper
@@ -61,7 +62,7 @@ def main(
         x,
         draws,
         levels=model.spec.levels,
-        labels=label_texts(y),
+        labels=label_texts(y, examples.class_names),
         title=f"Reconstructions of {split} images",
         caption="All draws of a row share the latents h = E[q(h|x)] of its original; what differs is what the decoder "
         f"makes up{'; the label is given' if model.spec.num_classes else ''}. "

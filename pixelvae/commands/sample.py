@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pixelvae.checkpoint import load
-from pixelvae.commands.checkpoints import check_pictures, device_of, origin, save_with_settings
+from pixelvae.commands.checkpoints import check_pictures, class_names, device_of, origin, save_with_settings
 from pixelvae.commands.trust import trusted
 from pixelvae.data import DataSpec
 from pixelvae.data.labels import label_combinations
@@ -73,7 +73,7 @@ def main(
         x,
         levels=model.spec.levels,
         columns=columns if rows.shape[1] else 10,
-        labels=label_texts(rows),
+        labels=label_texts(rows, class_names(checkpoint, model)) if rows.shape[1] else (),
         title=f"Samples of a {type(model).__name__}",
         caption=origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}"),
     )

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from pixelvae.checkpoint import flatten
 from pixelvae.data import ABSENT, AudioDataSet, BatchKey, DataSet
 from pixelvae.data.labels import cycled_labels
 from pixelvae.data.splits import spread_over_classes
@@ -25,6 +24,7 @@ from pixelvae.generation import decode, generators
 from pixelvae.latents.paths import spherical_path, switch_half_way
 from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.figures import Group, image_grid, interpolations, label_texts, reconstructions, render
+from pixelvae.reporting.hyperparameters import write_hyperparameters, write_metrics
 from pixelvae.reporting.sounds import sound_grid, waves
 from pixelvae.training.loop import Observer
 from pixelvae.training.trainer import StepRecord
@@ -91,7 +91,7 @@ class TensorBoardObserver(Observer):
         self.scalars_every, self.pictures_every = scalars_every, pictures_every
         self.num_draws, self.num_steps = num_draws, num_steps
         self.x, self.y = data.validation[BatchKey(spread_over_classes(data.validation, num_images), epoch=0)]
-        self.num_classes = data.spec.num_classes
+        self.num_classes, self.class_names = data.spec.num_classes, data.class_names
         self.rate = data.rate if isinstance(data, AudioDataSet) else None  # samples per second of a sound
         self.validations = 0
         self.step, self.opened = 0, False
@@ -103,6 +103,7 @@ class TensorBoardObserver(Observer):
         writer = SummaryWriter(self.folder, purge_step=self.step + 1)
         text = textwrap.indent(yaml.safe_dump(self.config, sort_keys=False), "    ")
         writer.add_text("config", text, self.step)
+        write_hyperparameters(self.folder, self.config, step=self.step)
         return writer
 
     def on_start(self, step: int) -> None:
@@ -226,7 +227,7 @@ class TensorBoardObserver(Observer):
                 drawn[0].split(columns),
                 levels=levels,
                 title="Samples",
-                column_labels=[str(i) for i in range(columns)] if given else (),
+                column_labels=self.class_names[0][:columns] if given else (),
                 groups=[Group("class", columns)] if given else (),
             )
         }
@@ -236,7 +237,7 @@ class TensorBoardObserver(Observer):
                 drawn[1].unflatten(0, (self.num_draws, -1)),
                 levels=levels,
                 title="Reconstructions of validation images",
-                labels=label_texts(self.y),
+                labels=label_texts(self.y, self.class_names),
             )
             start, end = _ends(self.x)
             figures["interpolations"] = interpolations(
@@ -271,18 +272,3 @@ def _draw(model: GenerativeModel, drawings: list[_Drawing]) -> tuple[Tensor, ...
         [source for drawing in drawings for source in drawing.sources],
     )
     return drawn.split([len(drawing.y) for drawing in drawings])
-
-
-def write_metrics(folder: Path, config: Mapping[str, Any], metrics: Mapping[str, Any], step: int) -> None:
-    """Add a run to TensorBoard's table of hyperparameters.
-
-    Args:
-        folder: The folder of the run.
-        config: The resolved configuration; every option becomes a column.
-        metrics: The final metrics, of the test split unless ``split`` names another; only numbers are entered.
-        step: The step of the measured weights.
-    """
-    split = metrics.get("split", "test")
-    numbers = {f"{split}/{name}": value for name, value in metrics.items() if type(value) in (int, float)}
-    with SummaryWriter(folder) as writer:
-        writer.add_hparams(flatten(config), numbers, run_name=".", global_step=step)

@@ -7,6 +7,7 @@ import jsonargparse
 import pytest
 
 import speech
+from hparams import row
 from pixelvae.checkpoint import Progress, save_model
 from pixelvae.commands import cli, evaluate
 from pixelvae.reporting.events import read_events
@@ -46,9 +47,10 @@ def test_latents_are_measured_on_request_in_nats_and_shares(tmp_path, config, ca
 @pytest.mark.parametrize(("options", "folder"), [((), "."), (("--out={0}/out", "--log_dir={0}/board"), "board")])
 def test_metrics_are_in_tensorboard(tmp_path, options, folder):
     metrics = run(tmp_path, *(option.format(tmp_path) for option in options), "--split=validation")
-    curves = read_events(tmp_path / folder).curves
-    assert curves["validation/elbo_nats"] == [(1, pytest.approx(metrics["elbo_nats"], rel=1e-6))]
-    assert curves["validation/active_units"] == [(1, metrics["active_units"])]
+    assert not read_events(tmp_path / folder).curves, "a number alone is no curve"
+    columns, _ = row(tmp_path / folder)
+    assert columns["validation/elbo_nats"] == pytest.approx(metrics["elbo_nats"], rel=1e-6)
+    assert columns["validation/active_units"] == metrics["active_units"]
 
 
 @pytest.fixture
