@@ -16,7 +16,7 @@ ROWS = (
     ("models", "generation", "completion", "walk"),
     ("decoders",),
     ("latents", "context", "likelihoods"),
-    ("data", "nn", "sampling", "storage", "distributed", "memory", "native"),
+    ("data", "nn", "sampling", "storage", "devices", "distributed", "memory", "native"),
 )
 ROW_OF = {part: number for number, row in enumerate(ROWS) for part in row}
 NOUNS = {"latents", "context", "likelihoods"}

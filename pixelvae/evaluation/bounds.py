@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import Split, sequential
+from pixelvae.devices import send, send_levels
 from pixelvae.distributed import World
 from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
@@ -84,7 +85,8 @@ def evaluate_bound(
         progress: Whether to show a progress bar.
     """
     keep_freed_memory()
-    total: Tensor | None = None  # log_px, kl of every group, values, examples
+    sums: list[Tensor] = []  # of every batch, on the device: log_px, kl of every group
+    num_values = num_images = 0
     batch_size = default_batch_size(split) if batch_size is None else batch_size
     keys = list(sequential(split, batch_size))
     if max_images is not None:
@@ -92,15 +94,16 @@ def evaluate_bound(
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="ELBO", unit="batch", disable=not progress, leave=False
     ):
-        x, y = (tensor.to(world.device) for tensor in split[keys[i]])
+        x, y = split[keys[i]]
+        num_values, num_images = num_values + int((x != ABSENT).sum()), num_images + len(x)
         generator = torch.Generator().manual_seed(seed + i)
+        x, y = send_levels(x, world.device), send(y, world.device)
         bound = model(x, y, noise=model.draw_noise(len(x), generator))
-        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), (x != ABSENT).sum()[None], x.new_tensor([len(x)])]
-        sums = torch.cat([term.double() for term in terms])
-        total = sums if total is None else total + sums
-    if total is None:  # more ranks than batches
-        total = torch.zeros(3 + _num_groups(model), dtype=torch.double, device=world.device)
-    total = world.sum(total).cpu()
+        sums.append(torch.cat([bound.log_px.sum()[None], bound.kl_groups.sum(0)]))
+    if not sums:  # more ranks than batches
+        sums = [torch.zeros(1 + _num_groups(model))]
+    total = torch.stack(sums).cpu().double().sum(0)  # on the CPU: not every device has float64
+    total = world.sum(torch.cat([total, torch.tensor([num_values, num_images], dtype=torch.double, device="cpu")]))
     means = total[:-1] / total[-1]
     return Bounds(float(means[0]), means[1:-1], int(total[-1]), float(means[-1]))
 
@@ -158,13 +161,14 @@ def evaluate_importance_weighted(
     keys = list(sequential(split, batch_size))
     if max_images is not None:
         keys = keys[: math.ceil(max_images / batch_size)]
-    sums = torch.zeros(3, dtype=torch.double, device=world.device)  # Σ log p, Σ (log p)², count
+    sums = torch.zeros(3, dtype=torch.double, device="cpu")  # Σ log p, Σ (log p)², count
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="IWAE", unit="batch", disable=not progress, leave=False
     ):
-        x, y = (tensor.to(world.device) for tensor in split[keys[i]])
+        x, y = split[keys[i]]
+        x, y = send_levels(x, world.device), send(y, world.device)
         generator = torch.Generator().manual_seed(seed + i)
-        log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).double()  # (S, B)
+        log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).cpu().double()  # (S, B)
         log_px = log_weights.logsumexp(0) - math.log(num_samples)
         sums += torch.stack([log_px.sum(), log_px.square().sum(), log_px.new_tensor(float(len(x)))])
     total, squares, count = world.sum(sums).tolist()

@@ -13,6 +13,7 @@ from pixelvae import generation
 from pixelvae.context import Context
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.decoders.base import Decoder
+from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution, standard_normal_noise
 from pixelvae.likelihoods import Likelihood
 
@@ -142,7 +143,7 @@ class GenerativeModel(nn.Module, ABC):
 
         Drawn on the CPU and copied to the model's device: the numbers are the same on every device.
         """
-        return standard_normal_noise(batch_size, self.latent_dim, generator).to(self.device)
+        return send(standard_normal_noise(batch_size, self.latent_dim, generator), self.device)
 
     def _check(self, x: Tensor) -> None:
         if tuple(x.shape[1:]) != self.spec.shape or x.dtype != torch.int64:

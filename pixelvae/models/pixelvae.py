@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pixelvae.data.spec import DataSpec
+from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution, standard_normal_rows
 from pixelvae.latents.encoders import Encoder
 from pixelvae.latents.priors import Prior
@@ -87,7 +88,7 @@ class PixelVAE(GenerativeModel):
     def draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor:
         """h ~ p(h), one draw from each CPU generator: (B, D), on the model's device."""
         noise = standard_normal_rows(self.prior.noise_dim, sources)
-        return self.prior.sample(noise.to(next(self.parameters())))
+        return self.prior.sample(send(noise.to(next(self.parameters()).dtype), self.device))
 
     def log_weights(
         self, x: Tensor, y: Tensor | None = None, *, num_samples: int, generator: torch.Generator

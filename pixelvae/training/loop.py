@@ -33,6 +33,10 @@ READ_EVERY = 10
 """Steps between two reads of the measurements on an accelerator, because each read waits for the device."""
 
 
+AGREE_EVERY = 10
+"""Steps between two agreements of several ranks on whether a signal asks them to stop."""
+
+
 class Observer:
     """Callbacks of a training run; every method is optional."""
 
@@ -164,10 +168,16 @@ class _Loop:
                     records = self.updates(batches)
                     for record in records:
                         self.observer.on_step(record)
-                    stop = world.any(bool(signals))
+                    stop = self.stops(bool(signals))
                     bar.update(len(records))
                     bar.set_postfix_str(_postfix(records[-1]), refresh=False)
                     self.validate_and_save(final=stop or trainer.step == last)
+
+    def stops(self, asked: bool) -> bool:
+        """Whether all ranks leave after this step, because a signal asked some of them to."""
+        world = self.trainer.world
+        agree = world.size == 1 or self.trainer.step % AGREE_EVERY == 0 or self.is_due()
+        return agree and world.any(asked)
 
     def updates(self, batches: Iterator[tuple[Tensor, Tensor]]) -> list[StepRecord]:
         """Updates up to the next read; on divergence, raise an error that suggests remedies."""
@@ -236,7 +246,7 @@ class _Loop:
         trainer, training = self.trainer, self.trainer.training
         parameters = sum(p.numel() for p in trainer.model.parameters())
         precision = resolve_precision(training.precision, trainer.world.device)
-        compiled = "torch.compile (its first step takes up to a minute)" if training.compiles() else "eager"
+        compiled = "torch.compile (its first step takes up to a minute)" if training.compiles(trainer.world.device) else "eager"
         return (
             f"{type(trainer.model).__name__}, {parameters:,} parameters, {len(self.data.train):,} training images, "
             f"{trainer.world.size} x {trainer.world.device}, {precision}, {compiled}; checkpoints in {self.out}"

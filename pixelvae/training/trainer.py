@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from pixelvae.checkpoint import Progress
+from pixelvae.devices import send, send_levels, set_numerics
 from pixelvae.distributed import World, autocast, resolve_precision
 from pixelvae.models.base import Bound, GenerativeModel
 from pixelvae.nn.gated import fuse
@@ -76,16 +77,22 @@ class Trainer:
             raise ValueError(f"objective.rate={objective.rate}, but the model has no latents; set objective.rate: null")
         self.training, self.objective, self.world, self.seed = training, objective, world, seed
         self.multiplier = None if objective.rate is None else Multiplier(objective.rate, world.device)
+        mixed = resolve_precision(training.precision, world.device) == "bf16-mixed"
+        set_numerics(
+            world.device, tf32=mixed, benchmark=not training.deterministic, deterministic=training.deterministic
+        )
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
         self.model = model.to(world.device).to(memory_format=memory_format)
-        if world.device.type == "cpu" and resolve_precision(training.precision, world.device) == "bf16-mixed":
+        if world.device.type == "cpu" and mixed:
             fuse(self.model)
         self.average = AveragedModel(self.model, multi_avg_fn=moving_average(training.ema_decay))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
-        parallel = world.parallel(self.model)
-        self.bound: Callable[..., Bound] = torch.compile(parallel) if training.compiles() else parallel
+        self.bound: Callable[..., Bound] = world.parallel(self.model)
+        if training.compiles(world.device):
+            captured = world.device.type == "cuda" and world.size == 1  # as CUDA graphs, without launches from the host
+            self.bound = torch.compile(self.bound, mode="reduce-overhead" if captured else "default")
         self.step = self.images_seen = 0
         self.train_seconds, self.best_elbo = 0.0, -math.inf
 
@@ -139,7 +146,7 @@ class Trainer:
     def update(self, x: Tensor, y: Tensor) -> Measurement:
         """One step on this rank's (x, y). Does not wait for the device; skips the update if it is not finite."""
         training = self.training
-        x, y = x.to(self.world.device, non_blocking=True), y.to(self.world.device, non_blocking=True)
+        x, y = send_levels(x, self.world.device), send(y, self.world.device)
         learning_rate = training.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
