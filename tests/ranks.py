@@ -1,11 +1,14 @@
 """Run by two processes: every model trains and is evaluated as by one process with the double batch.
 
-``torchrun --nproc-per-node=2 ranks.py OUT.json`` writes the largest differences, by the name of the case.
+``torchrun --nproc-per-node=2 ranks.py OUT`` writes OUT/differences.json, the largest ones by the name of the case; the
+same short run of both processes and of one, OUT/two and OUT/one; and OUT/stopped.json, see :func:`stopped`.
 """
 
 import copy
 import json
 import math
+import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -17,9 +20,11 @@ from pixelvae import AutoregressiveModel, Categorical, ConvEncoder, DataSpec, Pi
 from pixelvae.data.splits import BatchKey, Split
 from pixelvae.distributed import World, connect
 from pixelvae.evaluation.bounds import evaluate_bound, evaluate_importance_weighted
+from pixelvae.training.loop import Observer, fit
 from pixelvae.training.objective import Objective
 from pixelvae.training.options import TrainingOptions
 from pixelvae.training.trainer import Trainer
+from small_runs import CONFIG, small_data, small_model
 
 ALONE = World(torch.device("cpu"))
 JOINT_BATCH, STEPS = 4, 2
@@ -103,15 +108,46 @@ def compare(make, objective, world):
     }
 
 
+def small_run(out, world, observer=None, **training):
+    """``fit`` on real digits; the joint batch is of 16."""
+    options = {"steps": 4, "validate_every": 4, "checkpoint_every": 4} | training
+    options = TrainingOptions(batch_size=16 // world.size, compile="never", lr_warmup_steps=0, **options)
+    objective = Objective(rate=3.0)
+    return fit(
+        small_model(), small_data(), options, objective, out=out, config=CONFIG, seed=0, world=world, observer=observer,
+        progress=False,
+    )  # fmt: skip
+
+
+class Interrupt(Observer):
+    """Ctrl-C after the third step, on rank 0 alone."""
+
+    def on_step(self, record):
+        if record.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def stopped(out, world):
+    """The last step of each rank, of a run that is interrupted on one of them."""
+    far = {"steps": 40, "validate_every": 40, "checkpoint_every": 40}
+    fitted = small_run(out, world, Interrupt(), **far)
+    return world.concatenate(torch.tensor([fitted.progress.step])).tolist()
+
+
 def main(out):
     """Every case, in one pair of processes."""
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    world = connect("cpu")
+    world, out = connect("cpu"), Path(out)
     found = {name: compare(make, objective, world) for name, make, objective in cases()}
     found = {name: {what: float(world.sum(torch.tensor(d))) for what, d in of.items()} for name, of in found.items()}
+    small_run(out / "two", world)
     if world.is_main:
-        Path(out).write_text(json.dumps(found))
+        small_run(out / "one", ALONE)
+        (out / "differences.json").write_text(json.dumps(found))
+    last_steps = stopped(out / "stopped", world)
+    if world.is_main:
+        (out / "stopped.json").write_text(json.dumps(last_steps))
     world.close()
 
 
