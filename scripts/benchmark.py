@@ -1,9 +1,8 @@
-"""Speed by ratios within one run: ``python scripts/benchmark.py``. Machines are noisy, ratios are less so."""
+"""Speed of sampling, as ratios within one run: ``python scripts/benchmark.py``. Machines are noisy, ratios less so."""
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import jsonargparse
 import torch
 import yaml
-from torch import Tensor
 from tqdm import tqdm
 
 from pixelvae import (
@@ -20,7 +18,6 @@ from pixelvae import (
     ConvEncoder,
     Digits,
     DiscretizedLogisticMixture,
-    MNIST5k,
     StandardNormal,
     VectorContext,
     WaveNet,
@@ -28,9 +25,9 @@ from pixelvae import (
 from pixelvae.data import Batches, DataSpec
 from pixelvae.decoders.base import StepperKind
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
-from pixelvae.distributed import Precision, World, has_fast_bfloat16
+from pixelvae.distributed import Precision, World
 from pixelvae.evaluation.bounds import evaluate_bound
-from pixelvae.evaluation.timing import interleaved, sampling_row, seconds, use_rows
+from pixelvae.evaluation.timing import interleaved, sampling_row, use_rows
 from pixelvae.models.assembly import assemble, build
 from pixelvae.models.base import GenerativeModel, LikelihoodFactory
 from pixelvae.models.pixelvae import AutoregressiveModel
@@ -57,16 +54,16 @@ SOUND = DataSpec((1, 2047), levels=256)
 def main(
     out: Path = Path("results/benchmark"), repeats: int = 5, threads: int = 2, only: str = "all", device: str = "cpu"
 ) -> None:
-    """Measure training and sampling, and write JSON files and a figure.
+    """Measure sampling, the other decoders and precision, and write JSON files and a figure.
 
     Args:
-        out: Folder for training.json, sampling.json, family.json, precision.json and benchmark.png.
+        out: Folder for sampling.json, family.json, precision.json and benchmark.png.
         repeats: Interleaved repeats, of which the median counts.
         threads: CPU threads.
-        only: training, sampling, family (the other decoders), precision or all.
+        only: sampling, family (the other decoders), precision or all.
         device: Where to measure.
     """
-    measures = {"training": training, "sampling": sampling, "family": family, "precision": precision}
+    measures = {"sampling": sampling, "family": family, "precision": precision}
     if only not in ("all", *measures):
         raise ValueError(f"only={only!r}; wanted all, {', '.join(measures)}")
     torch.set_num_threads(threads)
@@ -83,84 +80,6 @@ def main(
             out / "benchmark.png",
         )
         print(f"Written to {out}")
-
-
-def matrix_product(dtype: torch.dtype, device: torch.device, size: int = 1024) -> Callable[[], Tensor]:
-    """A product of two large matrices, 2·size³ floating-point operations: the machine's own peak."""
-    a, b = torch.randn(2, size, size, device=device).to(dtype)
-    return lambda: a @ b
-
-
-def training_step(
-    batch_size: int, device: torch.device, *, channels_last: bool, compiled: bool, bfloat16: bool
-) -> Callable[[], Tensor]:
-    """One update of the benchmark network on random binary images with a vector context. Returns the loss."""
-    torch.manual_seed(0)
-    model = decoder(BINARY, 1, CONTEXT_DIM).to(device)
-    model = model.to(memory_format=torch.channels_last) if channels_last else model
-    forward = torch.compile(model) if compiled else model
-    optimizer = torch.optim.AdamW(model.parameters(), fused=channels_last)
-    x = torch.randint(0, 2, (batch_size, *BINARY.shape), device=device)
-    context = torch.randn(batch_size, CONTEXT_DIM, device=device)
-    sign = (2 * x - 1).float()
-
-    def step() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            logits = forward(x, context)
-        loss = -torch.nn.functional.logsigmoid(logits.float() * sign).flatten(1).sum(1).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    return step
-
-
-def training(repeats: int, device: torch.device) -> dict[str, Any]:
-    """Images/s and share of the matrix-product peak of plain and fast steps, and of the fast one by batch."""
-    flops = 3 * decoder(BINARY, 1, CONTEXT_DIM).forward_flops
-    fast_bfloat16 = has_fast_bfloat16(device)
-    kinds = {
-        "eager float32 NCHW": {"channels_last": False, "compiled": False, "bfloat16": False},
-        "eager channels_last": {"channels_last": True, "compiled": False, "bfloat16": fast_bfloat16},
-        "compiled channels_last": {"channels_last": True, "compiled": True, "bfloat16": fast_bfloat16},
-    }
-    dtype = torch.bfloat16 if fast_bfloat16 else torch.float32
-    works: dict[str, Callable[[], object]] = {n: training_step(64, device, **kind) for n, kind in kinds.items()}
-    times = interleaved(works | {"peak": matrix_product(dtype, device)}, repeats, device)
-    peak = 2 * 1024**3 / times.pop("peak")
-    rows = {
-        name: {
-            "images_per_second": 64 / t,
-            "speedup": times["eager float32 NCHW"] / t,
-            "share_of_peak": 64 * flops / t / peak,
-        }
-        for name, t in times.items()
-    }
-    fast = kinds["compiled channels_last"]
-    sizes = (32, 64, 128, 256)
-    by_batch = interleaved({str(b): training_step(b, device, **fast) for b in sizes}, repeats, device)
-    data = MNIST5k(levels=2).train
-    keys = iter(Batches(len(data), 64, seed=0))
-    loading = statistics.median(seconds(lambda: data[next(keys)], device) for _ in range(20))
-    return {
-        "precision": "bf16-mixed" if fast_bfloat16 else "float32 (no fast bfloat16 on this processor)",
-        "gflop_per_image": flops / 1e9,
-        "peak_gflop_per_second": peak / 1e9,
-        "steps": rows,
-        "ms_per_image_by_batch": {b: 1000 * t / int(b) for b, t in by_batch.items()},
-        "data_loading_share": loading / times["compiled channels_last"],
-        "bf16_relative_loss_difference": loss_difference(device),
-    }
-
-
-def loss_difference(device: torch.device) -> float:
-    """|loss in bfloat16 autocast − loss in float32| / loss, on the same weights and data."""
-    exact, rounded = (
-        float(training_step(16, device, channels_last=True, compiled=False, bfloat16=bfloat16)())
-        for bfloat16 in (False, True)
-    )
-    return abs(rounded - exact) / exact
 
 
 def precision(repeats: int, device: torch.device) -> dict[str, Any]:

@@ -62,6 +62,32 @@ def test_what_the_latents_are_worth_is_what_was_measured():
     assert [words for words in said if words not in text] == []
 
 
+def test_the_page_of_speed_holds_the_measured_numbers():
+    page, results = (ROOT / "docs/speed.md").read_text(), ROOT / "results/benchmark"
+    sampling, training, family = (
+        json.loads((results / f"{name}.json").read_text()) for name in ("sampling", "training", "family")
+    )
+    expected = [
+        f"| {row['case']} | {row['batch']} | {row['eager_speedup']:,.0f}x | {row['compiled_speedup']:,.0f}x |"
+        for row in sampling["rows"]
+    ]
+    network, flow = (
+        training[name]["steps"] for name in ("9 layers of 32 channels", "configs/mnist/pixelvae_flow.yaml")
+    )
+    for name, row in network.items():
+        rates = [f"{steps[name]['images_per_second']:.0f} | {steps[name]['speedup']:.2f}x" for steps in (network, flow)]
+        expected += [f"| {name} | {rates[0]} | {100 * row['decoder_share_of_peak']:.0f} % | {rates[1]} |"]
+    expected += [f"{ms:.2f} ms at batch {size}" for size, ms in training["ms_per_image_by_batch"].items()]
+    (wavenet,) = (row for row in family["sampling"] if row["case"] == "wavenet" and row["batch"] == 64)
+    expected += [f"{wavenet['compiled_sites_per_second']:,.0f} samples a second"]
+    assert [words for words in expected if words not in page] == []
+    fastest = next(
+        row for row in sampling["rows"] if row["case"] == "28x28, 2 levels, 32 latents" and row["batch"] == 64
+    )
+    assert f"{fastest['compiled_speedup']:,.0f} times as fast" in README
+    assert f"{network['compiled, fused gates']['speedup']:.1f} times as fast" in README
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("**/metrics.json")), ids=lambda p: p.parent.name)
 def test_a_result_says_how_it_was_made(path):
     metrics = json.loads(path.read_text())

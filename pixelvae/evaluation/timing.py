@@ -32,12 +32,17 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def interleaved(works: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each work, taken in turns so that a slow minute of the machine hits all alike."""
+def by_turns(works: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each work in every round. Works take turns, so that a slow minute of the machine slows all alike."""
     for work in tqdm(works.values(), desc="warm-up", leave=False):
         work()
-    rounds = [{name: seconds(work, device) for name, work in works.items()} for _ in tqdm(range(repeats), leave=False)]
-    return {name: statistics.median(times[name] for times in rounds) for name in works}
+    taken = [{name: seconds(work, device) for name, work in works.items()} for _ in tqdm(range(rounds), leave=False)]
+    return {name: [times[name] for times in taken] for name in works}
+
+
+def interleaved(works: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each work, by turns."""
+    return {name: statistics.median(times) for name, times in by_turns(works, repeats, device).items()}
 
 
 def sampling_row(
