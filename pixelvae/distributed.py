@@ -90,9 +90,7 @@ class World:
         with warnings.catch_warnings():
             # From torch 2.14 on another option has this one's place, but it still broadcasts at the start.
             warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
-            return DistributedDataParallel(
-                model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def close(self) -> None:
         """Leave the group."""

@@ -92,7 +92,9 @@ def evaluated(model, world):
     bounds = evaluate_bound(model, split, seed=0, world=world, batch_size=4)
     weighted = evaluate_importance_weighted(model, split, num_samples=3, seed=0, world=world, batch_size=4)
     assert bounds.num_images == weighted.num_images == len(split)
-    return [torch.tensor([bounds.log_px, *bounds.kl_groups.tolist(), bounds.num_dims, weighted.log_px, weighted.stderr])]
+    return [
+        torch.tensor([bounds.log_px, *bounds.kl_groups.tolist(), bounds.num_dims, weighted.log_px, weighted.stderr])
+    ]
 
 
 def compare(make, objective, world):

@@ -34,6 +34,7 @@ from pixelvae.generation import complete, generators, interpolate, reconstruct, 
 from pixelvae.training.multiplier import Multiplier
 from pixelvae.training.objective import Objective
 from pixelvae.training.options import COMPILE_REPAYS_AFTER, TrainingOptions
+from pixelvae.training.trainer import Trainer
 from tiny import tiny_spec
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
@@ -68,6 +69,29 @@ class PretendedGPU(TorchDispatchMode):
         return False if function is aten.equal.default else function(*args, **kwargs or {})
 
 
+@pytest.fixture
+def numerics(monkeypatch):
+    """The process's settings, put back afterwards."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+
+    def settings():
+        cudnn = torch.backends.cudnn
+        return (
+            torch.get_float32_matmul_precision(),
+            cudnn.allow_tf32,
+            cudnn.benchmark,
+            torch.are_deterministic_algorithms_enabled(),
+            os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        )
+
+    before = settings()
+    yield settings
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = before[1:3]
+    torch.use_deterministic_algorithms(before[3])
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
 def batch(n, spec, device=GPU):
     """Levels and labels."""
     x = torch.zeros(n, *spec.shape, dtype=torch.long, device=device)
@@ -85,14 +109,18 @@ def map_context(spec):
     return partial(SpatialContext if len(spec.sites) == 2 else TemporalContext, channels=(4, 3))
 
 
-def assert_bounds_on_gpu(model):
-    """Training, encoding, and the importance-weighted bound."""
+def assert_bound_on_gpu(model):
+    """What training computes."""
     model, (x, y) = model.to(GPU), batch(3, model.spec)
-    generator = torch.Generator().manual_seed(0)
-    bound = model(x, y, noise=model.draw_noise(3, generator))
-    log_weights = model.log_weights(x, y, num_samples=1, generator=generator)
-    assert {bound.elbo.device, log_weights.device} == {GPU}
+    bound = model(x, y, noise=model.draw_noise(3, torch.Generator().manual_seed(0)))
+    assert {bound.elbo.device, bound.kl_groups.device} == {GPU}
     return bound
+
+
+def assert_log_weights_on_gpu(model):
+    """What the importance-weighted bound is made of."""
+    x, y = batch(3, model.spec)
+    assert model.log_weights(x, y, num_samples=1, generator=torch.Generator()).device == GPU
 
 
 @pytest.mark.parametrize("case", **by_name(DECODERS))
@@ -102,8 +130,8 @@ def test_every_decoder_and_likelihood_stays_on_its_device(case):
     mixture = Categorical if case.channel_masked else partial(DiscretizedLogisticMixture, num_components=2)
     of_vector, of_map = vae(spec, case.make), vae(spec, case.make, context=map_context(spec), likelihood=mixture)
     with PretendedGPU():
-        assert_bounds_on_gpu(of_vector)
-        assert_bounds_on_gpu(of_map)
+        assert_bound_on_gpu(of_vector)
+        assert_bound_on_gpu(of_map)
 
 
 @pytest.mark.parametrize("case", **by_name([case for case in DECODERS if case.name.endswith(WALKS)]))
@@ -122,7 +150,8 @@ def test_every_context_and_prior_stays_on_its_device(context, prior):
     decoder = partial(SMALL_CNN, num_layers=1) if len(spec.sites) == 2 else SMALL_WAVENET
     model = vae(spec, decoder, context=make, prior=PRIORS[prior])
     with PretendedGPU():
-        assert assert_bounds_on_gpu(model).kl_groups.device == GPU
+        assert_bound_on_gpu(model)
+        assert_log_weights_on_gpu(model)
         assert model.draw_latents(generators(0, 2)).device == GPU
 
 
@@ -148,13 +177,41 @@ def test_an_objective_stays_on_its_device(objective):
     """Also the multiplier; and neither waits for the device."""
     model = vae(tiny_spec(DECODERS[0].spec), DECODERS[0].make)
     with PretendedGPU() as pretended:
-        bound, multiplier = assert_bounds_on_gpu(model), Multiplier(3.0, GPU)
+        bound, multiplier = assert_bound_on_gpu(model), Multiplier(3.0, GPU)
         pretended.reads = 0
         beta = objective.beta_at(1) if objective.rate is None else multiplier.beta
         loss = objective.loss(bound, beta, lambda mine: mine)
         multiplier.update(bound.kl.mean())
     assert {loss.device, multiplier.u.device} == {GPU}
     assert pretended.reads == 0
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # deepcopy of the averaged weights
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_update_stays_on_its_device_and_does_not_wait_for_it(objective, monkeypatch, numerics):
+    """All of it but the backward pass, which no pretended GPU runs. CUDA replays a captured step."""
+    spec = tiny_spec(DECODERS[0].spec)
+    parts = {"encoder": partial(ConvEncoder, channels=(3,)), "prior": StandardNormal, "context": VectorContext}
+    model = PixelVAE(spec, latent_dim=4, likelihood=Categorical, decoder=DECODERS[0].make, **parts)
+
+    def backward(_):
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+
+    modes = []
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    monkeypatch.setattr(torch, "compile", lambda module, mode: modes.append(mode) or module)
+    options = TrainingOptions(compile="always", deterministic=True, precision="float32")
+    with PretendedGPU() as pretended:
+        trainer = Trainer(model, options, objective, World(GPU), seed=0)
+        measured = [trainer.update(*batch(4, spec, CPU)) for _ in range(2)]
+        assert pretended.reads == 0
+        assert trainer.read(measured, since=0.0)[-1].step == 2
+    assert (
+        {parameter.device for parameter in trainer.averaged_model.parameters()} == {measured[0].values.device} == {GPU}
+    )
+    assert modes == ["reduce-overhead"]
+    assert numerics() == ("highest", False, False, True, ":4096:8")
 
 
 class Zeros(Split):
@@ -194,7 +251,7 @@ def test_the_law_of_devices_can_fail():
 
     model = vae(tiny_spec(DECODERS[0].spec), DECODERS[0].make, prior=lambda dim, _: Forgetful(dim))
     with PretendedGPU(), pytest.raises(RuntimeError, match="device"):
-        assert_bounds_on_gpu(model)
+        assert_bound_on_gpu(model)
 
 
 # copies
@@ -289,29 +346,6 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch, kind, name, message)
 # rounding and repeatability
 
 
-@pytest.fixture
-def numerics(monkeypatch):
-    """The process's settings, put back afterwards."""
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-
-    def settings():
-        cudnn = torch.backends.cudnn
-        return (
-            torch.get_float32_matmul_precision(),
-            cudnn.allow_tf32,
-            cudnn.benchmark,
-            torch.are_deterministic_algorithms_enabled(),
-            os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
-        )
-
-    before = settings()
-    yield settings
-    torch.set_float32_matmul_precision(before[0])
-    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = before[1:3]
-    torch.use_deterministic_algorithms(before[3])
-    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
-
-
 def test_rounding_is_a_choice(numerics):
     set_numerics(GPU)
     assert numerics() == ("highest", False, False, False, None)
@@ -359,4 +393,4 @@ def test_a_model_without_latents_stays_on_its_device():
     spec = tiny_spec(DECODERS[0].spec)
     model = AutoregressiveModel(spec, likelihood=Categorical, decoder=DECODERS[0].make, context=VectorContext)
     with PretendedGPU():
-        assert_bounds_on_gpu(model)
+        assert_bound_on_gpu(model)

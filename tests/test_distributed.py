@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import ranks
 from pixelvae.checkpoint import Progress, load_training, save_model
+from pixelvae.commands.sample import main as sample
 from pixelvae.distributed import TIMEOUT, World, connect, resolve_precision
 from pixelvae.training.loop import Observer
 from small_runs import CONFIG, small_fit, small_model
@@ -61,11 +62,9 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(two_ranks):
 def test_two_ranks_draw_the_samples_of_one(tmp_path):
     """Each draws its share; sample i depends on seed + i alone."""
     save_model(tmp_path / "best", small_model(), CONFIG, Progress())
-    drawn = []
-    for processes in (1, 2):
-        out = tmp_path / str(processes)
-        launch(processes, TESTS.parent / "scripts/sample.py", tmp_path / "best", f"--out={out}", "--stepper=eager")
-        drawn.append(load_file(out / "samples.safetensors")["x"])
+    sample(tmp_path / "best", out=tmp_path / "1", stepper="eager")
+    launch(2, TESTS.parent / "scripts/sample.py", tmp_path / "best", f"--out={tmp_path / '2'}", "--stepper=eager")
+    drawn = [load_file(tmp_path / name / "samples.safetensors")["x"] for name in ("1", "2")]
     assert torch.equal(*drawn)
 
 
@@ -76,7 +75,9 @@ def under_torchrun(monkeypatch):
     for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: joined.update(current=device))
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *args, **how: joined.update(backend=args, **how))
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda *args, **how: joined.update(backend=args, **how)
+    )
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr("pixelvae.distributed.set_numerics", lambda device: None)

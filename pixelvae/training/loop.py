@@ -246,7 +246,11 @@ class _Loop:
         trainer, training = self.trainer, self.trainer.training
         parameters = sum(p.numel() for p in trainer.model.parameters())
         precision = resolve_precision(training.precision, trainer.world.device)
-        compiled = "torch.compile (its first step takes up to a minute)" if training.compiles(trainer.world.device) else "eager"
+        compiled = (
+            "torch.compile (its first step takes up to a minute)"
+            if training.compiles(trainer.world.device)
+            else "eager"
+        )
         return (
             f"{type(trainer.model).__name__}, {parameters:,} parameters, {len(self.data.train):,} training images, "
             f"{trainer.world.size} x {trainer.world.device}, {precision}, {compiled}; checkpoints in {self.out}"

@@ -82,7 +82,7 @@ class Trainer:
             world.device, tf32=mixed, benchmark=not training.deterministic, deterministic=training.deterministic
         )
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
-        self.model = model.to(world.device).to(memory_format=memory_format)
+        self.model = model.to(world.device, memory_format=memory_format)  # type: ignore[call-overload]
         if world.device.type == "cpu" and mixed:
             fuse(self.model)
         self.average = AveragedModel(self.model, multi_avg_fn=moving_average(training.ema_decay))
