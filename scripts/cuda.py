@@ -125,7 +125,7 @@ def train_demo(world: World, quick: bool) -> dict[str, Any]:
             model, given["data"], given["train"], given["objective"], out=Path(folder), config={}, seed=given["seed"],
             world=world,
         )  # fmt: skip
-    bounds = evaluate_bound(fitted.model, given["data"].test, seed=0, world=world)
+    bounds = evaluate_bound(fitted.model, given["data"].test, seed=0, world=world, max_images=20 if quick else None)
     progress = fitted.progress
     return {
         "elbo_nats": bounds.elbo,

@@ -113,7 +113,8 @@ def fit(
         objective: What is maximised.
         out: The run's folder: ``out/best`` and ``out/last`` are checkpoints.
         config: The resolved configuration that is saved with them.
-        seed: Seed of data order and noise; equal seeds on one machine give equal runs, bit for bit.
+        seed: Seed of data order and noise; equal seeds on one machine give equal runs, bit for bit; on an
+            accelerator with ``training.deterministic``.
         world: Device, rank and number of processes.
         resume: Continue exactly from ``out/last``.
         observer: Callbacks, called on rank 0 only.
