@@ -17,7 +17,7 @@ ROWS = (
     ("decoders",),
     ("latents", "context", "likelihoods"),
     (
-        *("data", "nn", "sampling", "storage", "distributed", "memory", "native"),
+        *("data", "nn", "sampling", "storage", "devices", "distributed", "memory", "native"),
         *("progress", "boundary", "ranges", "weights"),
     ),
 )

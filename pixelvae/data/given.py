@@ -201,7 +201,7 @@ class JoinedSplits(Split):
 
     def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
         """The labels of some examples, (B,) -> (B, L)."""
-        return torch.cat([split.labels(part) for split, part in self._parts(indices)])
+        return torch.cat([split.labels(part) for split, part in self._parts(self.positions(indices))])
 
     def files(self, indices: Tensor) -> list[str]:
         """Paths of some examples within the folder of the data set, (B,) -> B; none where they are no files."""

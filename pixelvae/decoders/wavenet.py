@@ -147,4 +147,5 @@ def sinusoids(levels: int, channels: int) -> Tensor:
     """
     fastest = math.log10(max(2, levels / 8))
     phase = torch.linspace(-1, 1, levels)[:, None] * torch.logspace(0, fastest, math.ceil(channels / 2))
-    return torch.cat([phase.sin(), phase.cos()], dim=1)[:, :channels]
+    features = torch.cat([phase.sin(), phase.cos()], dim=1)[:, :channels]
+    return features.contiguous()  # fused optimizers and DDP go through a weight's memory as if it had no gaps

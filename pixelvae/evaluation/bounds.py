@@ -98,15 +98,15 @@ def evaluate_bound(
     ):
         x, y = split[keys[i]]  # checked where they are, on the CPU, before the model moves them
         bound = model(x, y, noise=torch.Generator().manual_seed(seed + i))
-        counts = torch.stack([(x != ABSENT).sum(), torch.tensor(len(x))]).to(world.device)
-        elbo = bound.elbo.double()  # float32 squares would lose the variance
+        log_px, kl_groups = bound.log_px.cpu().double(), bound.kl_groups.cpu().double()  # not every device has float64
+        elbo = log_px - kl_groups.sum(1)
+        counts = torch.stack([(x != ABSENT).sum(), torch.tensor(len(x))]).double()
         moments = torch.stack([elbo.sum(), elbo.square().sum()])
-        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), moments, counts]
-        sums = torch.cat([term.double() for term in terms])
+        sums = torch.cat([log_px.sum()[None], kl_groups.sum(0), moments, counts])
         total = sums if total is None else total + sums
     if total is None:  # more ranks than batches
-        total = torch.zeros(5 + _num_groups(model), dtype=torch.double, device=world.device)
-    total = world.sum(total).cpu()
+        total = torch.zeros(5 + _num_groups(model), dtype=torch.double)
+    total = world.sum(total)
     means = total[:-1] / total[-1]
     count, (mean, mean_square) = int(total[-1]), means[-3:-1].tolist()
     return Bounds(float(means[0]), means[1:-3], count, float(means[-1]), _stderr(mean, mean_square, count))
@@ -178,13 +178,13 @@ def evaluate_importance_weighted(
     if not model.has_latents:
         num_samples = 1
     keys = list(sequential(split, batch_size, max_images))
-    sums = torch.zeros(3, dtype=torch.double, device=world.device)  # Σ log p, Σ (log p)², count
+    sums = torch.zeros(3, dtype=torch.double, device="cpu")  # Σ log p, Σ (log p)², count
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="IWAE", unit="batch", disable=not progress, leave=False
     ):
         x, y = split[keys[i]]
         generator = torch.Generator().manual_seed(seed + i)
-        log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).double()  # (S, B)
+        log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).cpu().double()  # (S, B)
         log_px = log_weights.logsumexp(0) - math.log(num_samples)
         sums += torch.stack([log_px.sum(), log_px.square().sum(), log_px.new_tensor(float(len(x)))])
     total, squares, count = world.sum(sums).tolist()

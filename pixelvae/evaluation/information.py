@@ -159,12 +159,12 @@ def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualI
     batches = _joined(batches)
     h = [q.rsample(standard_normal_noise(len(q.mean), q.mean.shape[1], generator).to(q.mean)) for q in batches]
     log_qh_x = torch.cat([q.log_prob(draw) for q, draw in zip(batches, h, strict=True)])  # (N,)
-    nats = float((log_qh_x.double() - aggregate_log_prob(batches, torch.cat(h))).mean())
+    nats = float((log_qh_x.cpu().double() - aggregate_log_prob(batches, torch.cat(h))).mean())
     return MutualInformation(nats, math.log(len(log_qh_x)), len(log_qh_x))
 
 
 def aggregate_log_prob(batches: Sequence[Distribution], h: Tensor) -> Tensor:
-    r"""The density of the aggregate posterior, in nats, in float64. h: (M, D) -> (M,).
+    r"""The density of the aggregate posterior, in nats, in float64 on the CPU. h: (M, D) -> (M,).
 
     .. math:: \log q(h) = \log \frac1N \sum_j q(h|x_j)
 
@@ -173,11 +173,11 @@ def aggregate_log_prob(batches: Sequence[Distribution], h: Tensor) -> Tensor:
     batches = _joined(batches)
     num_images = sum(len(q.mean) for q in batches)
     if isinstance(batches[0], DiagonalNormal) and len(batches) == 1:
-        rows = h.double().split(max(1, PAIRS // num_images))
+        rows = h.cpu().double().split(max(1, PAIRS // num_images))
         total = torch.cat([pair_log_prob(batches[0], part).logsumexp(1) for part in rows])
     else:
         total = torch.stack(
-            [torch.cat([q.log_prob(one.expand_as(q.mean)) for q in batches]).double().logsumexp(0) for one in h]
+            [torch.cat([q.log_prob(one.expand_as(q.mean)) for q in batches]).cpu().double().logsumexp(0) for one in h]
         )
     return total - math.log(num_images)
 
@@ -207,9 +207,9 @@ def latent_health(
 
 
 def _joined(batches: Sequence[Distribution]) -> Sequence[Distribution]:
-    """Diagonal normals as one, in float64; others as they are."""
+    """Diagonal normals as one, in float64 on the CPU, for not every device has float64; others as they are."""
     normals = [q for q in batches if isinstance(q, DiagonalNormal)]
     if len(normals) < len(batches):
         return batches
-    loc, scale = (torch.cat([part.double() for part in parts]) for parts in zip(*normals, strict=True))
+    loc, scale = (torch.cat([part.cpu().double() for part in parts]) for parts in zip(*normals, strict=True))
     return [DiagonalNormal(loc, scale)]

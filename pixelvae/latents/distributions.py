@@ -81,9 +81,9 @@ class DiagonalNormal(_LocScale, Distribution):
 
 def standard_normal_noise(batch_size: int, dim: int, generator: torch.Generator) -> Tensor:
     """(batch_size, dim) standard normal draws of one CPU generator, on the CPU: the same whatever the device."""
-    return torch.randn(batch_size, dim, generator=generator)
+    return torch.randn(batch_size, dim, generator=generator, device="cpu")
 
 
 def standard_normal_rows(dim: int, sources: Sequence[torch.Generator]) -> Tensor:
     """(B, dim) standard normal draws on the CPU, a row from each of B CPU generators."""
-    return torch.stack([torch.randn(dim, generator=source) for source in sources])
+    return torch.stack([torch.randn(dim, generator=source, device="cpu") for source in sources])

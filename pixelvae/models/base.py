@@ -14,6 +14,7 @@ from pixelvae.boundary import Labels, require_batch, require_count, require_late
 from pixelvae.context import Context
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.decoders.base import Decoder
+from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution, standard_normal_noise
 from pixelvae.likelihoods import Likelihood
 
@@ -228,7 +229,7 @@ class GenerativeModel(nn.Module, ABC):
 
         Drawn on the CPU and copied to the model's device: the numbers are the same on every device.
         """
-        return standard_normal_noise(batch_size, self.latent_dim, generator).to(self.device)
+        return send(standard_normal_noise(batch_size, self.latent_dim, generator), self.device)
 
     @abstractmethod
     def posterior(self, x: Tensor, y: Tensor | None) -> Distribution:

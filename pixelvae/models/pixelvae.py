@@ -11,6 +11,7 @@ from torch import Tensor
 from pixelvae.boundary import Labels, require_batch, require_latents
 from pixelvae.context import VectorContext
 from pixelvae.data.spec import DataSpec
+from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution, standard_normal_rows
 from pixelvae.latents.encoders import Encoder
 from pixelvae.latents.priors import Prior, StandardNormal
@@ -162,7 +163,7 @@ class PixelVAE(GenerativeModel):
     def _draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor:
         noise = standard_normal_rows(self.prior.noise_dim, sources)
         return self.prior.sample(noise.to(next(self.parameters())))
-
+        return self.prior.sample(send(noise.to(self.dtype), self.device))
 
 class AutoregressiveModel(GenerativeModel):
     """The same decoder without latents: its log-likelihood is exact, its bound is tight.

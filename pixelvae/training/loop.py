@@ -41,6 +41,10 @@ READ_EVERY = 10
 """Steps between two reads of the measurements on an accelerator, because each read waits for the device."""
 
 
+AGREE_EVERY = 10
+"""Steps between two agreements of several ranks on whether a signal asks them to stop."""
+
+
 class Fitted(NamedTuple):
     """The result of a run.
 
@@ -87,7 +91,8 @@ def fit(
         out: The run's folder: ``out/best`` and ``out/last`` are checkpoints.
         config: The resolved configuration that is saved with them; parts that it lacks are the model's own. Its
             ``train``, ``objective`` and ``seed`` are set to those given here.
-        seed: Seed of data order and noise; equal seeds on one machine give equal runs, bit for bit.
+        seed: Seed of data order and noise; equal seeds on one machine give equal runs, bit for bit; on an
+            accelerator with ``training.deterministic``.
         world: Device, rank and number of processes.
         resume: Continue exactly from ``out/last``; ``auto`` does so where there is a run, and else starts one.
         resume_changed: Accept a configuration or data that differ from the run's; ``out/history.json`` lists them.
@@ -167,7 +172,7 @@ class _Loop:
                     self.notify(methodcaller("on_step", record))
                 bar.update(len(records))
                 bar.set_postfix_str(postfix(records[-1]), refresh=False)
-                stop = world.any(bool(self.signals))
+                stop = self.stops(bool(self.signals))
                 if self.is_validation_due() and not stop:
                     self.validate()
                     stop = bool(self.signals) and world.size == 1
@@ -192,6 +197,12 @@ class _Loop:
             dynamic_ncols=True,
             mininterval=0.5,
         )
+
+    def stops(self, asked: bool) -> bool:
+        """Whether all ranks leave after this step, because a signal asked some of them to."""
+        world = self.trainer.world
+        agree = world.size == 1 or self.trainer.step % AGREE_EVERY == 0 or self.is_due()
+        return agree and world.any(asked)
 
     def updates(self, batches: Iterator[tuple[Tensor, Tensor]]) -> list[StepRecord]:
         """Updates up to the next read; on divergence, raise an error that suggests remedies."""

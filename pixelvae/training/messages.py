@@ -17,7 +17,7 @@ def announcement(trainer: Trainer, data: DataSet, out: Path) -> str:
     training, world = trainer.training, trainer.world
     parameters = sum(p.numel() for p in trainer.model.parameters())
     precision = resolve_precision(training.precision, world.device)
-    compiled = "torch.compile (its first step takes up to a minute)" if training.compiles() else "eager"
+    compiled = "torch.compile (its first step takes up to a minute)" if training.compiles(world.device) else "eager"
     return (
         f"{type(trainer.model).__name__}, {parameters:,} parameters, {len(data.train):,} training images, "
         f"{world.size} x {world.device}, {precision}, {compiled}; checkpoints in {out}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import shutil
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+import torch
 
 from pixelvae.distributed import Precision
 from pixelvae.ranges import require, require_count, require_one_of
@@ -37,13 +40,16 @@ class TrainingOptions:
         weight_decay: Decoupled weight decay.
         clip_norm: Gradients are scaled down to this norm (nats per unit of weight); 0 disables clipping.
         ema_decay: Decay of the moving average of the weights that is evaluated and saved.
-        precision: ``bf16-mixed`` where the device is fast at it (``auto``), or ``float32``.
+        precision: ``bf16-mixed`` where the device is fast at it (``auto``), or ``float32``. On CUDA, float32 products
+            use TF32 under ``bf16-mixed`` and never under ``float32``.
         channels_last: Memory format of the convolutions; true is faster on nearly every device.
         compile: torch.compile of the training step; ``auto`` compiles runs that are long enough to repay it.
         validate_every: Steps between validations (and between pictures in TensorBoard).
         validation_images: Examples of a validation, spread over the split; None for all.
         checkpoint_every: Steps between checkpoints.
         num_workers: Processes that load data; 0 is fastest for sets that fit in memory.
+        deterministic: On an accelerator, restrict training to algorithms that repeat a run bit for bit; slower. Runs
+            on the CPU always repeat.
 
     Raises:
         ValueError: If an option is out of range.
@@ -65,6 +71,7 @@ class TrainingOptions:
     validation_images: int | None = None
     checkpoint_every: int = 500
     num_workers: int = 0
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "validate_every", "checkpoint_every"):
@@ -95,8 +102,12 @@ class TrainingOptions:
         cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         return self.learning_rate * (self.final_lr_fraction + (1 - self.final_lr_fraction) * cosine)
 
-    def compiles(self) -> bool:
-        """Whether to use torch.compile: ``auto`` requires enough steps and a C++ compiler."""
-        if self.compile == "auto":
-            return self.steps >= COMPILE_REPAYS_AFTER and shutil.which("g++") is not None
-        return self.compile == "always"
+    def compiles(self, device: torch.device) -> bool:
+        """Whether to use torch.compile: ``auto`` requires enough steps, and g++ for a CPU or Triton for CUDA."""
+        if self.compile != "auto":
+            return self.compile == "always"
+        has_compiler = {
+            "cpu": lambda: shutil.which("g++") is not None,
+            "cuda": lambda: importlib.util.find_spec("triton") is not None,
+        }
+        return self.steps >= COMPILE_REPAYS_AFTER and device.type in has_compiler and has_compiler[device.type]()

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from pixelvae.boundary import require_batch
 from pixelvae.checkpoint import Progress
+from pixelvae.devices import send, send_levels, set_numerics
 from pixelvae.distributed import World, autocast, resolve_precision
 from pixelvae.models.base import Bound, GenerativeModel
 from pixelvae.nn.gated import fuse
@@ -80,16 +81,22 @@ class Trainer:
             raise ValueError(f"objective.rate={objective.rate}, but the model has no latents; set objective.rate: null")
         self.training, self.objective, self.world, self.seed = training, objective, world, seed
         self.multiplier = None if objective.rate is None else Multiplier(objective.rate, world.device)
+        mixed = resolve_precision(training.precision, world.device) == "bf16-mixed"
+        set_numerics(
+            world.device, tf32=mixed, benchmark=not training.deterministic, deterministic=training.deterministic
+        )
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
-        self.model = model.to(world.device).to(memory_format=memory_format)
-        if world.device.type == "cpu" and resolve_precision(training.precision, world.device) == "bf16-mixed":
+        self.model = model.to(world.device, memory_format=memory_format)  # type: ignore[call-overload]
+        if world.device.type == "cpu" and mixed:
             fuse(self.model)
         self.average = AveragedModel(self.model, multi_avg_fn=moving_average(training.ema_decay))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
-        parallel = world.parallel(self.model)
-        self.bound: Callable[..., Bound] = torch.compile(parallel) if training.compiles() else parallel
+        self.bound: Callable[..., Bound] = world.parallel(self.model)
+        if training.compiles(world.device):
+            captured = world.device.type == "cuda" and world.size == 1  # as CUDA graphs, without launches from the host
+            self.bound = torch.compile(self.bound, mode="reduce-overhead" if captured else "default")
         self.step = self.images_seen = 0
         self.train_seconds, self.best_elbo = 0.0, -math.inf
         self.rewards_information = False
@@ -152,7 +159,8 @@ class Trainer:
         """
         training = self.training
         spec, device = self.model.spec, self.world.device
-        x, labels = require_batch(x, y, spec, device, synchronise=False)
+        x, labels = require_batch(x, y, spec, x.device, synchronise=False)  # on the CPU, before the transfer
+        x, labels = send_levels(x, device), None if labels is None else send(labels, device)
         learning_rate = training.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate

@@ -27,17 +27,17 @@ class ReadsOfFloats(TorchDispatchMode):
         return function(*args, **kwargs or {})
 
 
-def trainer_and_batch(objective):
+def trainer_and_batch(objective, device):
     data = small_data()
     options = TrainingOptions(batch_size=8, compile="never", precision="float32")
-    trainer = Trainer(small_model(), options, objective, World(torch.device("cpu")), 0)
+    trainer = Trainer(small_model(), options, objective, World(device), 0)
     return trainer, data.train[next(iter(Batches(len(data.train), 8, seed=0)))]
 
 
 @pytest.mark.parametrize("objective", [Objective(warmup_steps=4), Objective(free_bits=0.1), Objective(rate=3.0)])
-def test_a_step_does_not_wait_for_the_device(objective):
+def test_a_step_does_not_wait_for_the_device(objective, device):
     """On an accelerator the host would stand still at each float; labels and counters are integers."""
-    trainer, batch = trainer_and_batch(objective)
+    trainer, batch = trainer_and_batch(objective, device)
     trainer.update(*batch)  # the optimizer makes its state
     with ReadsOfFloats() as reads:
         measured = trainer.update(*batch)
@@ -48,8 +48,8 @@ def test_a_step_does_not_wait_for_the_device(objective):
 
 
 @pytest.mark.parametrize("rate", [None, 3.0])
-def test_an_update_that_is_not_finite_is_skipped_and_told_at_the_next_read(rate):
-    trainer, batch = trainer_and_batch(Objective(rate=rate))
+def test_an_update_that_is_not_finite_is_skipped_and_told_at_the_next_read(rate, device):
+    trainer, batch = trainer_and_batch(Objective(rate=rate), device)
     good = [trainer.update(*batch)]
     before = [p.clone() for p in trainer.model.parameters()]
     bound = trainer.bound
