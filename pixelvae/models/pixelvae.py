@@ -162,8 +162,8 @@ class PixelVAE(GenerativeModel):
 
     def _draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor:
         noise = standard_normal_rows(self.prior.noise_dim, sources)
-        return self.prior.sample(noise.to(next(self.parameters())))
         return self.prior.sample(send(noise.to(self.dtype), self.device))
+
 
 class AutoregressiveModel(GenerativeModel):
     """The same decoder without latents: its log-likelihood is exact, its bound is tight.
