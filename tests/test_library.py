@@ -134,6 +134,9 @@ def test_a_data_set_of_the_package_is_recorded(tmp_path):
     again = load_data(tmp_path)
     assert again.init_args == {"levels": 2, "binarisation": None, "seed": 3}
     assert torch.equal(again.test.images(range(9)), data.test.images(range(9)))
+    assert torch.equal(again.test.labels(range(9)), data.test.labels(torch.arange(9)))
+    with pytest.raises(ValueError, match=r"the split has examples 0 .. 299"):
+        data.test.labels([300])
 
 
 def test_an_evaluation_says_what_it_found(run):
