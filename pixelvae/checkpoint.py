@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,15 +80,33 @@ def load_training(folder: Path, device: torch.device) -> dict[str, Any]:
         raise CheckpointError(f"{path} cannot be read ({error}); it is truncated or not a training state") from error
 
 
-def load(folder: str | Path, *, device: str | torch.device = "cpu") -> GenerativeModel:
-    """The trained model in a checkpoint folder, ready to use: in evaluation mode, on ``device``.
-
-    Args:
-        folder: A folder with config.yaml and model.safetensors, such as RUN/best.
-        device: Where to put the model.
+def checkpoint_folder(folder: str | Path) -> Path:
+    """The checkpoint that a path names: itself, or the best one of a run's folder.
 
     Raises:
-        CheckpointError: If a file is missing, truncated, foreign, or written by a newer version.
+        CheckpointError: If a run has no best checkpoint yet; names the one that it has.
+    """
+    folder = Path(folder)
+    if (folder / "model.safetensors").is_file():
+        return folder  # config.yaml does not tell: a run that was evaluated has one beside its metrics
+    if (folder / "best").is_dir():
+        return folder / "best"
+    if (folder / "last").is_dir():
+        raise CheckpointError(f"{folder} has no best checkpoint, for it was never validated; open {folder / 'last'}")
+    return folder
+
+
+def load(folder: str | Path, *, device: str | torch.device = "cpu", classes: Sequence[type] = ()) -> GenerativeModel:
+    """The trained model in a checkpoint, in evaluation mode without gradients; ``train()`` gives gradients back.
+
+    Args:
+        folder: The folder of a run, of which the best checkpoint is taken, or of a checkpoint, such as RUN/last.
+        device: Where to put the model.
+        classes: Classes from outside the package that the checkpoint may name, such as a decoder of your own.
+
+    Raises:
+        CheckpointError: If a file is missing, truncated, foreign, or written by a newer version, or if a class is
+            neither pixelvae's own nor among ``classes``.
 
     Example:
         >>> load("runs/none")
@@ -96,24 +114,49 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Generativ
         ...
         pixelvae.checkpoint.CheckpointError: runs/none/config.yaml is not there: is this a checkpoint folder?
     """
-    folder = Path(folder)
+    folder = checkpoint_folder(folder)
     config = load_config(folder)
     tensors, metadata = _read_weights(folder / "model.safetensors")
     spec = json.loads(metadata["spec"])
     try:
-        model = build(config, DataSpec(tuple(spec["shape"]), spec["levels"], tuple(spec["num_classes"])))
+        model = build(config, DataSpec(tuple(spec["shape"]), spec["levels"], tuple(spec["num_classes"])), classes)
         model.load_state_dict(tensors)
     except ConfigurationError as error:
         raise CheckpointError(f"{folder / 'config.yaml'}: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{folder}: the weights do not fit config.yaml ({error})") from error
     model = model.to(device).to(memory_format=torch.channels_last)  # convolutions run several times faster
-    return model.eval().requires_grad_(False)
+    return model.freeze()
+
+
+def load_weights(model: GenerativeModel, folder: str | Path) -> None:
+    """Copy the weights of a checkpoint into a model, to train it further.
+
+    Raises:
+        CheckpointError: If the checkpoint lacks a weight of the model, has one more, or one of another shape.
+    """
+    folder = checkpoint_folder(folder)
+    given = _read_weights(folder / "model.safetensors")[0]
+    wanted = model.state_dict()
+    offences = [f"{name} is missing" for name in wanted if name not in given]
+    offences += [f"{name} is not in the model" for name in given if name not in wanted]
+    offences += [
+        f"{name} has shape {tuple(tensor.shape)}, in the model {tuple(wanted[name].shape)}"
+        for name, tensor in given.items()
+        if name in wanted and tensor.shape != wanted[name].shape
+    ]
+    if offences:
+        more = f" and {len(offences) - 1} more" if len(offences) > 1 else ""
+        raise CheckpointError(
+            f"the weights in {folder} do not fit the model: {offences[0]}{more}; build the model with the shape, "
+            "levels and parts of the checkpoint (its config.yaml)"
+        )
+    model.load_state_dict(given)
 
 
 def load_config(folder: str | Path) -> dict[str, Any]:
     """The resolved configuration of a checkpoint, of plain types."""
-    path = Path(folder) / "config.yaml"
+    path = checkpoint_folder(folder) / "config.yaml"
     if not path.is_file():
         raise CheckpointError(f"{path} is not there: is this a checkpoint folder?")
     config = yaml.safe_load(path.read_text())
@@ -124,19 +167,42 @@ def load_config(folder: str | Path) -> dict[str, Any]:
 
 def load_progress(folder: str | Path) -> Progress:
     """How far the weights of a checkpoint have been trained."""
-    return Progress(**json.loads(_read_weights(Path(folder) / "model.safetensors")[1]["progress"]))
+    return Progress(**json.loads(_read_weights(checkpoint_folder(folder) / "model.safetensors")[1]["progress"]))
 
 
-def load_data(folder: str | Path) -> DataSet:
+def load_data(folder: str | Path, *, classes: Sequence[type] = ()) -> DataSet:
     """The data set that a checkpoint was trained on, from its configuration.
 
+    Args:
+        folder: As for :func:`load`.
+        classes: Classes from outside the package that the checkpoint may name.
+
     Raises:
-        CheckpointError: If the configuration names no data set of pixelvae's.
+        CheckpointError: If the configuration names no data set, one that no configuration holds, or one that is
+            neither pixelvae's own nor among ``classes``.
     """
+    folder = checkpoint_folder(folder)
+    entry = load_config(folder).get("data") or {"class_path": "pixelvae.TensorData"}
+    if entry["class_path"] == "pixelvae.TensorData":
+        raise CheckpointError(
+            f"{folder}: trained on tensors in memory, which the checkpoint does not hold; give them again to "
+            "pixelvae.evaluate"
+        )
     try:
-        return factory(load_config(folder)["data"], DATA_SETS, "data")()
-    except ConfigurationError as error:
-        raise CheckpointError(f"{Path(folder) / 'config.yaml'}: {error}") from error
+        return factory(without_download(entry), DATA_SETS, "data", classes)()
+    except (ConfigurationError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'config.yaml'}: {error}") from error
+
+
+def without_download(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a data set without a permission to download, for a checkpoint may come from anybody.
+
+    Example:
+        >>> without_download({"class_path": "MNIST", "init_args": {"root": "data", "download": True}})
+        {'class_path': 'MNIST', 'init_args': {'root': 'data'}}
+    """
+    arguments = {name: value for name, value in (entry.get("init_args") or {}).items() if name != "download"}
+    return {**entry, "init_args": arguments}
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

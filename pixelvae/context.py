@@ -38,15 +38,7 @@ class Context(nn.Module, ABC):
         """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, D), (B, D, *S), or None."""
 
     def join(self, h: Tensor | None, y: Tensor | None) -> Tensor | None:
-        """Latents and one-hot labels side by side, (B, input_dim); None if there is neither.
-
-        Raises:
-            ValueError: If h or y is missing, or not of the shape that the model has.
-        """
-        given = None if h is None else tuple(h.shape)
-        if (given and given[1:]) != ((self.latent_dim,) if self.latent_dim else None):
-            wanted = f"(B, {self.latent_dim})" if self.latent_dim else "None, for the model has no latents"
-            raise ValueError(f"h has shape {given}; wanted {wanted}")
+        """Latents and one-hot labels side by side, (B, input_dim); None if there is neither."""
         return join_labels(h, y, self.num_classes)
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pixelvae.checkpoint import CheckpointError, load, load_config, load_data, load_progress
+from pixelvae.commands.trust import trusted
 from pixelvae.data import BatchKey, DataSet, Split
 from pixelvae.data.splits import SplitName, spread_over_classes
 from pixelvae.distributed import connect
@@ -38,13 +39,13 @@ def find_checkpoint(folder: Path) -> Path:
     raise CheckpointError(f"checkpoint={folder} is neither a checkpoint nor a run; wanted one, such as runs/demo/best")
 
 
-def load_pictures(checkpoint: Path, device: str) -> GenerativeModel:
+def load_pictures(checkpoint: Path, device: str, trust: str | None = None) -> GenerativeModel:
     """The model of pictures in a checkpoint.
 
     Raises:
         ValueError: If it is a model of sounds.
     """
-    model = load(checkpoint, device=connect(device).device)
+    model = load(checkpoint, device=connect(device).device, classes=trusted(trust))
     check_pictures(checkpoint, model)
     return model
 
@@ -59,38 +60,34 @@ def check_pictures(checkpoint: Path, model: GenerativeModel) -> None:
         raise ValueError(f"{checkpoint} is a model of sounds, and this command draws pictures; use pixelvae speak")
 
 
-def load_with_latents(checkpoint: Path, device: str, purpose: str) -> GenerativeModel:
+def load_with_latents(checkpoint: Path, device: str, purpose: str, trust: str | None = None) -> GenerativeModel:
     """The PixelVAE of pictures in a checkpoint.
 
     Raises:
         ValueError: If it is a model of sounds, or has no latents; ``purpose`` completes "no latents to ...".
     """
-    model = load_pictures(checkpoint, device)
+    model = load_pictures(checkpoint, device, trust)
     if not model.has_latents:
         raise ValueError(f"{checkpoint} has no latents to {purpose}; pixelvae sample draws from it")
     return model
 
 
-def training_data(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The entry ``data`` of a checkpoint's configuration, without a permission to download."""
-    entry: dict[str, Any] = config["data"]
-    arguments = {name: value for name, value in (entry.get("init_args") or {}).items() if name != "download"}
-    return entry | {"init_args": arguments}
-
-
-def open_data(checkpoint: Path, model: GenerativeModel, data: DataFactory | None = None) -> DataSet:
+def open_data(
+    checkpoint: Path, model: GenerativeModel, data: DataFactory | None = None, trust: str | None = None
+) -> DataSet:
     """The data set that a checkpoint was trained on, or another that fits its model.
 
     Args:
         checkpoint: Whose configuration names the data.
         model: What the data have to fit.
         data: Makes the data set instead.
+        trust: Modules whose classes the checkpoint may name.
 
     Raises:
         ValueError: If the data are not there, or their shape, levels or labels are not the model's.
     """
     try:
-        found = load_data(checkpoint) if data is None else data()
+        found = load_data(checkpoint, classes=trusted(trust)) if data is None else data()
     except (OSError, ValueError) as error:
         raise ValueError(f"{error}; --data.root FOLDER says where the data are now") from error
     wanted, given = model.spec, found.spec
@@ -106,10 +103,10 @@ def open_data(checkpoint: Path, model: GenerativeModel, data: DataFactory | None
     return found
 
 
-def class_names(checkpoint: Path, model: GenerativeModel) -> Sequence[Sequence[str]]:
+def class_names(checkpoint: Path, model: GenerativeModel, trust: str | None = None) -> Sequence[Sequence[str]]:
     """A name for each class of each kind of label; numbers where the data set is not there any more."""
     try:
-        return open_data(checkpoint, model).class_names
+        return open_data(checkpoint, model, trust=trust).class_names
     except (OSError, ValueError):
         return [[str(number) for number in range(classes)] for classes in model.spec.num_classes]
 

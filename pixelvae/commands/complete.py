@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from pixelvae.commands.checkpoints import (
     DataFactory,
     load_pictures,
@@ -32,6 +30,7 @@ def main(
     seed: int = 0,
     stepper: StepperKind = "auto",
     device: str = "auto",
+    trust: str | None = None,
 ) -> None:
     """Draw what is hidden given what is shown, several times for each image.
 
@@ -56,13 +55,14 @@ def main(
         seed: Fixes all draws.
         stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if num_draws < 1 or rounds < 1 or not 0 <= keep < 1:
         raise ValueError(
             f"num_draws={num_draws}, rounds={rounds}, keep={keep}; wanted at least 1, 1, and 0 <= keep < 1"
         )
-    model = load_pictures(checkpoint, device)
-    examples = open_data(checkpoint, model, data)
+    model = load_pictures(checkpoint, device, trust)
+    examples = open_data(checkpoint, model, data, trust)
     x, y = varied_examples(examples, split, num_images, model)
     known = upper_rows(x.shape[1:], round(keep * x.shape[2]), x.device)  # (C, H, W)
     rounds = rounds if model.has_latents else 1
@@ -80,7 +80,7 @@ def main(
         caption=f"Blue was hidden from the model{', the label is given' if model.spec.num_classes else ''}; {how}. "
         + origin(checkpoint, f"seed {seed}"),
     )
-    tensors = {"x": x.to(torch.uint8), "draws": draws.to(torch.uint8), "known": known, "y": y}
+    tensors = {"x": x.to(model.spec.storage_dtype), "draws": draws.to(model.spec.storage_dtype), "known": known, "y": y}
     settings = {"split": split, "rounds": rounds, "seed": seed, "stepper": stepper}
     content = f"{num_images} x {num_draws} completions"
     save_with_settings(checkpoint, out, "completions", figure, tensors, settings, content=content)

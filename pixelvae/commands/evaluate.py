@@ -8,6 +8,7 @@ from typing import Any
 
 from pixelvae.checkpoint import load, load_config, load_progress
 from pixelvae.commands.checkpoints import DataFactory, is_foreign, open_data, run_folder, training_metrics
+from pixelvae.commands.trust import trusted
 from pixelvae.data import DataSet, Split
 from pixelvae.distributed import World, connect
 from pixelvae.evaluation.metrics import agreement_metrics, bound_metrics, information_metrics, pixel_probe_metrics
@@ -30,6 +31,7 @@ def main(
     agreement_images: int = 1000,
     seed: int = 0,
     device: str = "auto",
+    trust: str | None = None,
     log_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Write metrics.json: the bounds in nats and bits/dim, the active units, and on request measures of the latents.
@@ -52,13 +54,14 @@ def main(
             assigns the reconstruction to the original's class; 0 for none. Tells nothing of a decoder given the class.
         seed: Of the noise.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
         log_dir: Folder for TensorBoard; by default as for ``out``.
     """
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split={split!r}; wanted train, validation or test")
     world = connect(device)
-    model = load(checkpoint, device=world.device)
-    examples = open_data(checkpoint, model, data)
+    model = load(checkpoint, device=world.device, classes=trusted(trust))
+    examples = open_data(checkpoint, model, data, trust)
     if latents:
         check_latents(model, examples, split, probe_images, agreement_images)
     measured: Split = getattr(examples, split)

@@ -42,6 +42,7 @@ def main(
     seed: int = 0,
     stepper: StepperKind = "auto",
     device: str = "auto",
+    trust: str | None = None,
 ) -> None:
     """Decode latents along a path, every row with the same random numbers, so that only h or the label changes.
 
@@ -63,17 +64,18 @@ def main(
         seed: Row i depends on seed + i.
         stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if num_rows < 1 or steps < 2:
         raise ValueError(f"num_rows={num_rows}, steps={steps}; wanted num_rows >= 1 and steps >= 2")
-    model = load_with_latents(checkpoint, device, "interpolate")
+    model = load_with_latents(checkpoint, device, "interpolate", trust)
     how = origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}")
     draw = partial(interpolate, model, seed=seed, temperature=temperature, stepper=stepper, progress=True)
     if between == "classes":
-        names = class_names(checkpoint, model)[0] if model.spec.num_classes else ()
+        names = class_names(checkpoint, model, trust)[0] if model.spec.num_classes else ()
         figure, tensors = class_to_class(model, draw, num_rows, seed, names, how)
     else:
-        examples: Split = getattr(open_data(checkpoint, model, data), split)
+        examples: Split = getattr(open_data(checkpoint, model, data, trust), split)
         pairs = image_pairs(examples, num_rows, same_class=between == "same_class")
         draw = partial(draw, path=spherical_path if path == "spherical" else linear_path)
         figure, tensors = image_to_image(
@@ -129,7 +131,7 @@ def image_to_image(
         title="Interpolations between images",
         caption=f"From the latents of the left image to those of the right one, with equal random numbers. {how}",
     )
-    levels = {"start": xa.to(torch.uint8), "x": x.to(torch.uint8), "end": xb.to(torch.uint8)}
+    levels = {name: part.to(model.spec.storage_dtype) for name, part in (("start", xa), ("x", x), ("end", xb))}
     return figure, levels | {"start_h": ha, "end_h": hb, "y": y}
 
 
@@ -155,4 +157,4 @@ def class_to_class(
         title="One latent, every label",
         caption=f"All images of a row share h and the random numbers; only the label changes. {how}",
     )
-    return figure, {"x": x.to(torch.uint8), "h": h, "y": y}
+    return figure, {"x": x.to(model.spec.storage_dtype), "h": h, "y": y}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from matplotlib.figure import Figure
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
@@ -61,11 +60,6 @@ class Look(NamedTuple):
     files: Sequence[str]
 
     @property
-    def levels(self) -> int:
-        """K."""
-        return self.model.spec.levels
-
-    @property
     def given(self) -> str:
         """For captions: whether the decoder is told the class."""
         return " The label is given to the decoder." if self.model.spec.num_classes else ""
@@ -96,6 +90,7 @@ def main(
     data: DataFactory | None = None,
     seed: int = 0,
     device: str = "auto",
+    trust: str | None = None,
 ) -> dict[str, Any]:
     """Draw what the latents of a PixelVAE encode, as pictures and in TensorBoard's projector.
 
@@ -117,11 +112,12 @@ def main(
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         seed: Fixes all draws, and t-SNE.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if not 1 <= num_draws <= MAX_DRAWS:
         raise ValueError(f"num_draws={num_draws}; wanted 1 .. {MAX_DRAWS}, which fit into a picture")
-    model = load_with_latents(checkpoint, device, "look at")
-    images: Split = getattr(open_data(checkpoint, model, data), split)
+    model = load_with_latents(checkpoint, device, "look at", trust)
+    images: Split = getattr(open_data(checkpoint, model, data, trust), split)
     points = posteriors(model, images, num_images, seed=seed, device=model.device, progress=True)
     run, progress = run_folder(checkpoint), load_progress(checkpoint)
     how = origin(checkpoint, f"{split} split", f"seed {seed}")
@@ -134,7 +130,7 @@ def main(
     figures, tensors, found = pictures(look)
     save(out, checkpoint, figures, tensors, facts | found)
     names: dict[str, Any] = {"class_names": look.class_names, "files": files}
-    folder = write_latents(log_dir or run, points, figures, levels=look.levels, step=progress.step, **names)
+    folder = write_latents(log_dir or run, points, figures, levels=look.model.spec.levels, step=progress.step, **names)
     print(f"{len(figures)} pictures, latents.json, and latents.safetensors with what they show: {out}")
     print(f"TensorBoard: tensorboard --logdir {log_dir or run} (images: latents/; projector: {folder})")
     return facts | found
@@ -144,8 +140,8 @@ def pictures(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     """All pictures by name, the tensors that they show, and the measurements."""
     figures: dict[str, Figure] = {}
     points = look.points
-    tensors: Tensors = {"x": points.x.to(torch.uint8), "y": points.y, "h": points.means, "kl": points.kl}
-    tensors |= {"rows": look.rows, "scale": points.scale}
+    tensors: Tensors = {"x": points.x.to(look.model.spec.storage_dtype), "y": points.y, "h": points.means}
+    tensors |= {"kl": points.kl, "rows": look.rows, "scale": points.scale}
     facts: Facts = {}
     parts = (planes, traversed, nearest, between_four, decompressed, completed)
     for number, part in enumerate(parts, 1):
@@ -199,7 +195,7 @@ def traversed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         x,
         dims.tolist(),
         variances[dims].tolist(),
-        levels=look.levels,
+        levels=look.model.spec.levels,
         width=WIDTH,
         title="Traversals of the most active latents",
         caption="One latent moves in each row, the others stay at the posterior mean of "
@@ -207,7 +203,8 @@ def traversed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         f"images have the same random numbers: only h changes.{look.given} {look.how}",
     )
     facts = {"variance_of_means_per_dim": [round(value, 4) for value in variances.tolist()]}
-    return {"traversals": figure}, {"traversals": x.to(torch.uint8), "traversals_h": h, "dims": dims}, facts
+    drawn = x.to(look.model.spec.storage_dtype)
+    return {"traversals": figure}, {"traversals": drawn, "traversals_h": h, "dims": dims}, facts
 
 
 def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -223,7 +220,7 @@ def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     figure = neighbours(
         x[look.rows],
         *(x[near[look.rows]] for near in tensors.values()),
-        levels=look.levels,
+        levels=look.model.spec.levels,
         labels=label_texts(y[look.rows], look.class_names),
         title="Nearest neighbours",
         caption=f"The {NUM_NEIGHBOURS} nearest of {len(x) - 1:,} other images, nearest first: by the Euclidean "
@@ -241,13 +238,13 @@ def between_four(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     figure = patch(
         drawn,
         x,
-        levels=look.levels,
+        levels=look.model.spec.levels,
         title="Between four images",
         caption=f"In frames the originals, {', '.join(map(look.name, rows.tolist()))}; between them p(x | h), h on "
         "great arcs between their posterior means, down both sides and then across, all with the same random numbers."
         f"{look.given and look.given[:-1] + ': that of the nearest corner.'} {look.how}",
     )
-    return {"grid": figure}, {"grid": drawn.to(torch.uint8), "grid_h": h, "corners": rows}, {}
+    return {"grid": figure}, {"grid": drawn.to(look.model.spec.storage_dtype), "grid_h": h, "corners": rows}, {}
 
 
 def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -259,13 +256,13 @@ def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         x,
         draws[: look.num_draws],
         mean,
-        levels=look.levels,
+        levels=look.model.spec.levels,
         labels=label_texts(y, look.class_names),
         title="Lossy decompression",
         caption="All draws of a row share h = E[q(h|x)] of the original. What they have in common is what h knows, "
         f"where they differ is what the decoder invents; the mean is over {MEAN_DRAWS} draws.{look.given} {look.how}",
     )
-    return {"decompression": figure}, {"draws": draws.to(torch.uint8), "draws_mean": mean}, {}
+    return {"decompression": figure}, {"draws": draws.to(look.model.spec.storage_dtype), "draws_mean": mean}, {}
 
 
 def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -279,14 +276,14 @@ def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         x,
         known,
         drawn,
-        levels=look.levels,
+        levels=look.model.spec.levels,
         labels=label_texts(y, look.class_names),
         title="Completion of half-hidden images",
         caption="Blue was hidden from the model, encoder and decoder alike: h ~ q(h|x) and the hidden rows are drawn "
         f"in turn, {ROUNDS} times, from an image whose hidden rows are 0 on (Rezende et al. 2014, appendix F)."
         f"{look.given} {look.how}",
     )
-    return {"completion": figure}, {"completions": drawn.to(torch.uint8), "known": known}, {}
+    return {"completion": figure}, {"completions": drawn.to(look.model.spec.storage_dtype), "known": known}, {}
 
 
 def save(out: Path, checkpoint: Path, figures: dict[str, Figure], tensors: Tensors, facts: Facts) -> None:

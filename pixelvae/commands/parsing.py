@@ -12,12 +12,13 @@ from typing import Any
 import jsonargparse
 import yaml
 
-from pixelvae.checkpoint import load_config
-from pixelvae.commands.checkpoints import find_checkpoint, training_data
+from pixelvae.checkpoint import load_config, without_download
+from pixelvae.commands.checkpoints import find_checkpoint
 from pixelvae.commands.mistakes import explain
 from pixelvae.commands.names import did_you_mean
+from pixelvae.commands.trust import trusted
 from pixelvae.data import DATA_SETS
-from pixelvae.models.assembly import CLASSES
+from pixelvae.models.assembly import CLASSES, path_of
 
 PARTS = {"data": DATA_SETS, **CLASSES}
 """Every option that chooses a class, and pixelvae's own classes for it."""
@@ -70,10 +71,11 @@ def call(main: Callable[..., Any], arguments: Sequence[str], prog: str | None) -
     parser.add_function_arguments(main, as_positional=True, as_group=False)
     rest, about_data = divide(arguments, "data")
     if about_data and "data" in parameters:
+        classes = trusted(",".join(value for name, value, _ in options_in(rest) if name == "trust"))
         for name, value, _ in options_in(about_data):
-            check_classes({name.removesuffix(".class_path"): value}, "--")
+            check_classes({name.removesuffix(".class_path"): value}, "--", classes)
         folder = find_checkpoint(parse(parser, rest).checkpoint)
-        parser.set_defaults({"data": training_data(load_config(folder))})
+        parser.set_defaults({"data": without_download(load_config(folder)["data"])})
     chosen = parser.instantiate(parse(parser, arguments))
     options = {name: chosen[name] for name in parameters}
     if "checkpoint" in options:
@@ -91,12 +93,13 @@ def announced(folder: Path) -> Path:
     return found
 
 
-def check_classes(config: Mapping[str, Any], where: str) -> None:
-    """Check that only pixelvae's own classes are named, before anything is imported by its name.
+def check_classes(config: Mapping[str, Any], where: str, classes: Sequence[type] = ()) -> None:
+    """Check that only pixelvae's own classes and trusted ones are named, before anything is imported by its name.
 
     Args:
         config: Options and their values. A value that chooses a class is its name, a mapping, or either as text.
         where: What stands before the option in the message.
+        classes: The trusted ones.
 
     Raises:
         ValueError: If another class is named; the message has the nearest names.
@@ -106,12 +109,12 @@ def check_classes(config: Mapping[str, Any], where: str) -> None:
         if isinstance(entry, str):
             entry = yaml.safe_load(entry)
         path = entry.get("class_path") if isinstance(entry, Mapping) else entry
-        if path is None:
+        if path is None or path in map(path_of, classes):
             continue
         names = [cls.__name__ for cls in PARTS[option]]
         name = str(path).rpartition(".")[2]
         if name not in names or not re.fullmatch(r"(pixelvae\.([a-z_]+\.)*)?\w+", str(path)):
-            wanted = f"wanted one of {', '.join(names)}"
+            wanted = f"wanted one of {', '.join(names)}, or a class of your own with --trust MODULE"
             raise ValueError(
                 f"{where}{option}={path} is no class of pixelvae's for it; {did_you_mean(name, names, wanted)}"
             )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from pixelvae.commands.checkpoints import (
     DataFactory,
     load_with_latents,
@@ -31,6 +29,7 @@ def main(
     seed: int = 0,
     stepper: StepperKind = "auto",
     device: str = "auto",
+    trust: str | None = None,
 ) -> None:
     """Draw x' ~ p(x' | h), h = E[q(h|x)], several times: what all draws share is encoded in h.
 
@@ -48,11 +47,12 @@ def main(
         seed: Draw d of image i depends on seed + d * num_images + i.
         stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if num_draws < 1:
         raise ValueError(f"num_draws={num_draws}; wanted at least 1")
-    model = load_with_latents(checkpoint, device, "reconstruct from")
-    examples = open_data(checkpoint, model, data)
+    model = load_with_latents(checkpoint, device, "reconstruct from", trust)
+    examples = open_data(checkpoint, model, data, trust)
     x, y = varied_examples(examples, split, num_images, model)
     h = model.encode(x, y).mean
     draws = reconstruct(
@@ -68,7 +68,7 @@ def main(
         f"makes up{'; the label is given' if model.spec.num_classes else ''}. "
         + origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}"),
     )
-    tensors = {"x": x.to(torch.uint8), "draws": draws.to(torch.uint8), "h": h, "y": y}
+    tensors = {"x": x.to(model.spec.storage_dtype), "draws": draws.to(model.spec.storage_dtype), "h": h, "y": y}
     settings = {"split": split, "temperature": temperature, "seed": seed, "stepper": stepper}
     content = f"{num_images} x {num_draws} draws"
     save_with_settings(checkpoint, out, "reconstructions", figure, tensors, settings, content=content)

@@ -18,6 +18,7 @@ from pixelvae.commands.checkpoints import (
     run_folder,
     varied_examples,
 )
+from pixelvae.commands.trust import trusted
 from pixelvae.data import ABSENT, AudioDataSet, SpokenDigits
 from pixelvae.data.labels import cycled_labels
 from pixelvae.data.splits import SplitName
@@ -42,6 +43,7 @@ def main(
     seed: int = 0,
     stepper: StepperKind = "auto",
     device: str = "auto",
+    trust: str | None = None,
 ) -> None:
     """Write samples and, of a model with latents, reconstructions as wav files, and a picture of each.
 
@@ -60,13 +62,14 @@ def main(
         seed: Sample i depends on seed + i alone, draw d of sound i on seed + d * num_sounds + i.
         stepper: How the decoder goes from sample to sample: auto takes the fastest there is, full the slow oracle.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if num_sounds < 1 or num_draws < 1:
         raise ValueError(f"num_sounds={num_sounds}, num_draws={num_draws}; wanted at least 1")
-    model = load(checkpoint, device=connect(device).device)
+    model = load(checkpoint, device=connect(device).device, classes=trusted(trust))
     if len(model.spec.sites) != 1:
         raise ValueError(f"{checkpoint} is no model of sounds; pixelvae sample draws pictures")
-    sounds = open_data(checkpoint, model, data)
+    sounds = open_data(checkpoint, model, data, trust)
     assert isinstance(sounds, AudioDataSet)  # its spec is the model's
     check_num(sounds, split, num_sounds)
     out = out or run_folder(checkpoint) / "sounds"

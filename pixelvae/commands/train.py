@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser
 from pixelvae.checkpoint import load_config, load_progress
 from pixelvae.commands.configs import find_config, listing, read_config
 from pixelvae.commands.parsing import check_classes, make_parser, options_in, parse
+from pixelvae.commands.trust import trusted
 from pixelvae.data import DataSet
 from pixelvae.distributed import connect
 from pixelvae.models.assembly import assemble
@@ -123,6 +124,7 @@ def parser(prog: str | None = None) -> ArgumentParser:
     """The options of ``main``, from its signature; YAML chooses classes, flags change their leaves."""
     options = make_parser(prog, main, "CONFIG [options]")
     options.add_argument("--config", action="config", help="A shipped configuration by its name, or any YAML file.")
+    options.add_argument("--trust", type=str | None, help="Modules, separated by commas, whose classes may be named.")
     options.add_argument("--list", action="store_true", help="List the shipped configurations.")
     options.add_function_arguments(main, skip={"config"})
     return options
@@ -159,13 +161,14 @@ def with_configs(arguments: Sequence[str]) -> list[str]:
         ValueError: If there is no such configuration, or it or an option names an unknown class.
     """
     words: list[str] = []
+    classes = trusted(",".join(value for name, value, _ in options_in(arguments) if name == "trust"))
     for name, value, given in options_in(arguments):
         if name == "config" or (not name and not words):
             file = find_config(value)
-            check_classes(read_config(file, list(inspect.signature(main).parameters)), f"{file}: ")
+            check_classes(read_config(file, list(inspect.signature(main).parameters)), f"{file}: ", classes)
             words.append(f"--config={file}")
         else:
-            check_classes({name.removesuffix(".class_path"): value}, "--")
+            check_classes({name.removesuffix(".class_path"): value}, "--", classes)
             words += given
     return words
 

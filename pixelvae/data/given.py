@@ -122,9 +122,9 @@ class GivenFiles(Split):
         """A name for each class of each kind of label."""
         return self._class_names or super().class_names
 
-    def labels(self, indices: Tensor) -> Tensor:
+    def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
         """The labels of some files, (B,) -> (B, L)."""
-        return self._labels[indices]
+        return self._labels[self.positions(indices)]
 
     def files(self, indices: Tensor) -> list[str]:
         """Paths as they were given, (B,) -> B."""
@@ -199,9 +199,9 @@ class JoinedSplits(Split):
         """A name for each class of each kind of label."""
         return self._splits[0].class_names
 
-    def labels(self, indices: Tensor) -> Tensor:
+    def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
         """The labels of some examples, (B,) -> (B, L)."""
-        return torch.cat([split.labels(part) for split, part in self._parts(indices)])
+        return torch.cat([split.labels(part) for split, part in self._parts(self.positions(indices))])
 
     def files(self, indices: Tensor) -> list[str]:
         """Paths of some examples within the folder of the data set, (B,) -> B; none where they are no files."""

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from pixelvae.boundary import require_seed, require_split
 from pixelvae.data.splits import Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
 
 MIN_POINTS, MAX_POINTS = 10, 3000
 """Fewer points have no neighbourhoods to show; with more, t-SNE and TensorBoard's projector become slow."""
@@ -59,8 +60,10 @@ def posteriors(
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If ``num_images`` is out of range, or the model has no latents.
+        ValueError: If ``num_images`` is out of range, the split is not of the model's data, or it has no latents.
     """
+    require_split(split, model.spec)
+    require_seed(seed, len(split))
     num_images = min(len(split), MAX_POINTS) if num_images is None else num_images
     if not MIN_POINTS <= num_images <= min(len(split), MAX_POINTS):
         raise ValueError(

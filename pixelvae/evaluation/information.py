@@ -9,9 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.splits import Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
+from pixelvae.latents.information import pair_log_prob
 from pixelvae.models.base import GenerativeModel
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2015, section 5.2
@@ -37,11 +39,13 @@ class Health(NamedTuple):
         mutual_information: Of x and h under q, in nats.
         active: (D,) which latents move with x.
         information: (D,) what each latent tells about x at most, in nats; (0,) if q is no diagonal normal.
+        effective_rank: Number of directions that the posterior means use.
     """
 
     mutual_information: MutualInformation
     active: Tensor
     information: Tensor
+    effective_rank: float
 
     @property
     def num_active(self) -> int:
@@ -63,8 +67,15 @@ def encode_split(
     batch_size: int | None = None,
     max_images: int | None = None,
 ) -> list[Distribution]:
-    """q(h|x) of every example of a split, or of ``max_images`` spread over it, in order, a batch at a time."""
-    batch_size = default_batch_size(split) if batch_size is None else batch_size
+    """q(h|x) of every example of a split, or of ``max_images`` spread over it, in order, a batch at a time.
+
+    Raises:
+        ValueError: If the split is not of the model's data, the model has no latents, or an argument is out of range.
+    """
+    require_split(split, model.spec)
+    if max_images is not None:
+        require_count("max_images", max_images)
+    batch_size = default_batch_size(split) if batch_size is None else require_count("batch_size", batch_size)
     batches: list[Distribution] = []
     for key in sequential(split, batch_size, max_images):
         x, y = (tensor.to(device) for tensor in split[key])
@@ -93,6 +104,29 @@ def active_units(means: Tensor) -> Tensor:
     return means.var(0) > ACTIVE_VARIANCE
 
 
+def effective_rank(means: Tensor) -> float:
+    r"""Number of directions that the means use: the exponential of the entropy of their normalised variances.
+
+    .. math:: \exp\Big(-\sum_d p_d \log p_d\Big), \qquad p_d = \lambda_d / \sum_e \lambda_e
+
+    λ are the eigenvalues of the covariance. 1 if all latents repeat one number, D if all vary alike and independently.
+
+    Reference:
+        The effective rank: a measure of effective dimensionality (Roy and Vetterli, 2007).
+
+    Args:
+        means: (N, D) posterior means.
+
+    Example:
+        >>> line = torch.linspace(-1, 1, 50)[:, None]
+        >>> round(effective_rank(line.repeat(1, 8)), 3)
+        1.0
+    """
+    variances = torch.linalg.eigvalsh(torch.cov(means.double().T).reshape(means.shape[1], -1)).clamp(min=0)
+    shares = variances / variances.sum().clamp(min=torch.finfo(torch.double).tiny)
+    return math.exp(float(torch.special.entr(shares).sum()))
+
+
 def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualInformation:
     r"""What h tells about x under q, in nats: of N examples, at most log N, however much more h knows.
 
@@ -118,6 +152,7 @@ def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualI
         >>> round(mutual_information([far_apart], seed=0).nats, 4)  # log 8: h says which of the eight it is
         2.0794
     """
+    require_seed(seed)
     if not batches:
         raise ValueError("no posteriors; wanted those of at least one example")
     generator = torch.Generator().manual_seed(seed)
@@ -139,7 +174,7 @@ def aggregate_log_prob(batches: Sequence[Distribution], h: Tensor) -> Tensor:
     num_images = sum(len(q.mean) for q in batches)
     if isinstance(batches[0], DiagonalNormal) and len(batches) == 1:
         rows = h.double().split(max(1, PAIRS // num_images))
-        total = torch.cat([_pairs(batches[0], part).logsumexp(1) for part in rows])
+        total = torch.cat([pair_log_prob(batches[0], part).logsumexp(1) for part in rows])
     else:
         total = torch.stack(
             [torch.cat([q.log_prob(one.expand_as(q.mean)) for q in batches]).double().logsumexp(0) for one in h]
@@ -163,9 +198,11 @@ def latent_health(
     model: GenerativeModel, split: Split, *, seed: int, device: torch.device, max_images: int | None = None
 ) -> Health:
     """Whether the latents are alive, on ``max_images`` evenly spaced examples. Costs one pass of the encoder."""
+    require_seed(seed)
     batches = encode_split(model, split, device=device, max_images=max_images)
+    means = means_of(batches).cpu()
     return Health(
-        mutual_information(batches, seed=seed), active_units(means_of(batches)).cpu(), latent_information(batches)
+        mutual_information(batches, seed=seed), active_units(means), latent_information(batches), effective_rank(means)
     )
 
 
@@ -176,18 +213,3 @@ def _joined(batches: Sequence[Distribution]) -> Sequence[Distribution]:
         return batches
     loc, scale = (torch.cat([part.double() for part in parts]) for parts in zip(*normals, strict=True))
     return [DiagonalNormal(loc, scale)]
-
-
-def _pairs(q: DiagonalNormal, h: Tensor) -> Tensor:
-    r"""log q(h_i|x_j) in nats. h: (M, D) -> (M, N), by the square written out, so that the sum over d is a product.
-
-    .. math:: -\tfrac12 \sum_d \Big(\frac{h_d^2}{\sigma_d^2} - \frac{2 h_d \mu_d}{\sigma_d^2}\Big) + c_j
-
-    Float64 and about the mean of all μ, for the terms cancel.
-    """
-    centre = q.loc.mean(0)
-    h, q = h - centre, DiagonalNormal(q.loc - centre, q.scale)
-    precision = q.scale.square().reciprocal()  # (N, D)
-    constant = q.log_prob(torch.zeros_like(q.loc))  # (N,), c_j: all that does not depend on h
-    weights = torch.cat([-0.5 * precision, q.loc * precision], dim=1)  # (N, 2D)
-    return torch.addmm(constant, torch.cat([h.square(), h], dim=1), weights.T)

@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from pixelvae.boundary import require_split
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import BatchKey, DataSet, Split, spread
 from pixelvae.evaluation.information import encode_split, means_of
@@ -98,7 +99,12 @@ def probe_latents(
     """Probes of posterior means, fitted on at most ``max_images`` of train and scored on ``split``.
 
     Of the first kind of label.
+
+    Raises:
+        ValueError: If the data are not the model's, or have no labels.
     """
+    require_split(data.train, model.spec)
+    require_split(split, model.spec)
     train, test = (
         means_of(encode_split(model, part, device=device, max_images=most)).float().cpu().numpy()
         for part, most in ((data.train, max_images), (split, None))

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pixelvae.decoders.base import StepperKind
 from pixelvae.generation import decode, generators
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

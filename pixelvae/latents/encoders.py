@@ -29,7 +29,7 @@ class Encoder(nn.Module, ABC):
         super().__init__()
         self.spec, self.latent_dim = spec, latent_dim
 
-    num_classes: tuple[int, ...]  # of the labels that q(h|x, y) looks at
+    num_classes: tuple[int, ...] = ()  # of the labels that q(h|x, y) looks at
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
         """x: (B, C, *S) integers, y: (B, L) integers or None -> q(h|x, y) over (B, D)."""

@@ -212,7 +212,7 @@ def save_picture(path: Path, figure: Figure, tensors: Mapping[str, Tensor], sett
     Args:
         path: The PNG; the other file has its name and the suffix .safetensors.
         figure: The picture.
-        tensors: Integer levels of at most 256 values as uint8, latents, labels.
+        tensors: Levels in their ``storage_dtype``, latents, labels.
         settings: The options that made the picture, stored as JSON.
     """
     save_figure(figure, path)

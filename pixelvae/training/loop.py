@@ -13,16 +13,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from pixelvae.checkpoint import Progress, load_training, save_model, save_training
-from pixelvae.data.splits import Batches, DataSet
+from pixelvae.data.splits import Batches, BatchKey, DataSet
 from pixelvae.distributed import World, resolve_precision
 from pixelvae.evaluation.bounds import Bounds, evaluate_bound
 from pixelvae.evaluation.information import Health, latent_health
 from pixelvae.memory import keep_freed_memory
+from pixelvae.models.assembly import configuration, how_to_open
 from pixelvae.models.base import GenerativeModel
-from pixelvae.training.objective import Objective
+from pixelvae.progress import tqdm
+from pixelvae.training.objective import NUM_OTHERS, Objective
 from pixelvae.training.options import TrainingOptions
 from pixelvae.training.trainer import StepRecord, Trainer, TrainingDivergedError
 
@@ -108,7 +109,7 @@ def fit(
         training: Optimizer, schedule, precision and checkpoints.
         objective: What is maximised.
         out: The run's folder: ``out/best`` and ``out/last`` are checkpoints.
-        config: The resolved configuration that is saved with them.
+        config: The resolved configuration that is saved with them; parts that it lacks are the model's own.
         seed: Seed of data order and noise; equal seeds on one machine give equal runs, bit for bit.
         world: Device, rank and number of processes.
         resume: Continue exactly from ``out/last``.
@@ -120,6 +121,7 @@ def fit(
         CheckpointError: If there is nothing to resume.
     """
     keep_freed_memory()
+    config = configuration(model, config)
     trainer = Trainer(model, training, objective, world, seed)
     if resume:
         trainer.load_state_dict(load_training(out / "last", world.device))
@@ -140,7 +142,7 @@ class _Loop:
         trainer, world = self.trainer, self.trainer.world
         sampler = Batches(
             len(self.data.train),
-            trainer.training.batch_size,
+            trainer.training.examples_per_update,
             seed=trainer.seed,
             start=trainer.step,
             rank=world.rank,
@@ -158,6 +160,8 @@ class _Loop:
             if show:
                 self.log = bar.write
                 self.log(self.announcement())
+                if advice := how_to_open(self.config):
+                    self.log(advice)
             with deferred_signals() as signals:
                 batches, stop = iter(self.loader()), False
                 while trainer.step < last and not stop:
@@ -171,9 +175,9 @@ class _Loop:
 
     def updates(self, batches: Iterator[tuple[Tensor, Tensor]]) -> list[StepRecord]:
         """Updates up to the next read; on divergence, raise an error that suggests remedies."""
-        since, measured = time.perf_counter(), [self.trainer.update(*next(batches))]
+        since, measured = time.perf_counter(), [self.trainer.update(*next(batches), self.others)]
         while len(measured) < self.read_every and not self.is_due():
-            measured.append(self.trainer.update(*next(batches)))
+            measured.append(self.trainer.update(*next(batches), self.others))
         try:
             return self.trainer.read(measured, since=since)
         except TrainingDivergedError as error:
@@ -183,6 +187,12 @@ class _Loop:
                 f"{error}; {where}. Try a lower train.learning_rate, a smaller train.clip_norm, more "
                 "train.lr_warmup_steps, or train.precision: float32"
             ) from error
+
+    def others(self) -> tuple[Tensor, Tensor]:
+        """Random training examples of this step, the same on every rank: see :class:`Objective`."""
+        generator = torch.Generator().manual_seed((self.trainer.seed << 32) + self.trainer.step)
+        indices = torch.randint(len(self.data.train), (NUM_OTHERS,), generator=generator)
+        return self.data.train[BatchKey(indices, epoch=self.trainer.step)]
 
     def is_due(self) -> bool:
         """Whether to validate or save after this step."""

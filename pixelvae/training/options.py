@@ -19,7 +19,11 @@ class TrainingOptions:
 
     Args:
         steps: Number of weight updates.
-        batch_size: Examples of one update on each rank.
+        batch_size: Examples of one update on each rank, where ``accumulate`` is 1.
+        accumulate: Batches of each update, one after the other, whose gradients are averaged: memory as for
+            ``batch_size``, an update as for ``accumulate * batch_size``. What an objective measures over a joint
+            batch (free bits, the information and the KL of a rate), it measures over ``batch_size`` examples of each
+            rank.
         learning_rate: Peak learning rate of AdamW.
         lr_warmup_steps: Steps over which the learning rate rises linearly from 0.
         final_lr_fraction: The cosine decay ends at this fraction of ``learning_rate``.
@@ -40,6 +44,7 @@ class TrainingOptions:
 
     steps: int = 20_000
     batch_size: int = 64
+    accumulate: int = 1
     learning_rate: float = 2e-3
     lr_warmup_steps: int = 100
     final_lr_fraction: float = 0.03
@@ -55,13 +60,18 @@ class TrainingOptions:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "validate_every", "checkpoint_every"):
+        for name in ("steps", "batch_size", "accumulate", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name}={getattr(self, name)}; wanted at least 1")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"train.ema_decay={self.ema_decay}; wanted a number in [0, 1)")
         if self.learning_rate <= 0:
             raise ValueError(f"train.learning_rate={self.learning_rate}; wanted more than 0")
+
+    @property
+    def examples_per_update(self) -> int:
+        """Examples of one update on each rank."""
+        return self.batch_size * self.accumulate
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then a cosine decay to ``final_lr_fraction`` of the peak."""

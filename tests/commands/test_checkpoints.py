@@ -7,11 +7,11 @@ import torch
 
 from pictures import written
 from pixelvae import MNIST, Digits, MNIST5k
-from pixelvae.checkpoint import load
+from pixelvae.checkpoint import Progress, load, save_model
 from pixelvae.commands import checkpoints as shared
 from pixelvae.data import BatchKey, spread_over_classes
 from pixelvae.reporting.figures import image_grid
-from small_runs import small_data
+from small_runs import CONFIG, small_data
 
 
 def test_a_model_without_latents_is_refused_with_the_purpose(checkpoints):
@@ -34,9 +34,11 @@ def test_a_run_stands_for_its_best_checkpoint(tmp_path):
         shared.find_checkpoint(tmp_path / "none")
 
 
-def test_a_checkpoint_permits_no_download():
-    entry = {"class_path": "MNIST", "init_args": {"root": "data", "download": True}}
-    assert shared.training_data({"data": entry}) == {"class_path": "MNIST", "init_args": {"root": "data"}}
+def test_a_checkpoint_permits_no_download(checkpoints, tmp_path):
+    config = CONFIG | {"data": {"class_path": "MNIST", "init_args": {"root": "none", "levels": 2, "download": True}}}
+    save_model(tmp_path, load(checkpoints / "vae/best"), config, Progress())
+    with pytest.raises(ValueError, match=r"MNIST: no .*--data.root FOLDER says where"):
+        shared.open_data(tmp_path, load(tmp_path))
 
 
 def test_other_data_have_to_fit(checkpoints):

@@ -82,6 +82,8 @@ MISTAKES = [
     ("complete vae --keep 1.5", "keep=1.5"),
     ("latents plain", "no latents"),
     ("speak vae", "vae/best is no model of sounds; pixelvae sample draws pictures"),
+    ("sample vae --trust no_such_module", "--trust no_such_module: there is no such module"),
+    (f"{TRAIN} --trust no_such_module", "--trust no_such_module: there is no such module"),
     ("compare [digits/pixelvae]", "give one of --steps and --minutes"),
     ("compare [nothing] --steps 1", "neither a file nor a shipped configuration"),
     ("rate-distortion nothing", "neither a file nor a shipped configuration"),

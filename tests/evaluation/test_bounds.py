@@ -36,6 +36,8 @@ def test_the_mean_is_over_images_whatever_the_batch(held_out, batch_size):
     assert bounds.num_images == len(held_out) == 300
     assert bounds.elbo == pytest.approx(expected, abs=1e-4)
     assert bounds.kl == 0
+    stderr = (model.log_px(x, None, y).double().std() / len(x) ** 0.5).item()
+    assert bounds.stderr == pytest.approx(stderr, rel=1e-4)
 
 
 def test_terms_add_up_and_the_kl_is_the_true_one(held_out):
