@@ -103,10 +103,10 @@ def open_data(
     return found
 
 
-def class_names(checkpoint: Path, model: GenerativeModel) -> Sequence[Sequence[str]]:
+def class_names(checkpoint: Path, model: GenerativeModel, trust: str | None = None) -> Sequence[Sequence[str]]:
     """A name for each class of each kind of label; numbers where the data set is not there any more."""
     try:
-        return open_data(checkpoint, model).class_names
+        return open_data(checkpoint, model, trust=trust).class_names
     except (OSError, ValueError):
         return [[str(number) for number in range(classes)] for classes in model.spec.num_classes]
 

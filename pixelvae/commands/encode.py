@@ -18,6 +18,7 @@ from pixelvae.checkpoint import load
 from pixelvae.commands.checkpoints import DataFactory, origin, run_folder
 from pixelvae.commands.parsing import call
 from pixelvae.commands.sources import SPLITS, Source, described, given_source, of_split, opened, own_source
+from pixelvae.commands.trust import trusted
 from pixelvae.data import BatchKey
 from pixelvae.data.files import OnError
 from pixelvae.distributed import connect
@@ -55,6 +56,7 @@ def main(
     seed: int = 0,
     on_error: OnError = "raise",
     device: str = "auto",
+    trust: str | None = None,
 ) -> Encodings:
     """Write a table with a row for each file: path, split, class, nats, bits_per_dim, kl, h_0, h_1, ...
 
@@ -78,15 +80,16 @@ def main(
         seed: Of the draws of h, and of k-means.
         on_error: Whether files that cannot be read raise an error that lists them, or are left out (skip).
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     out = out or run_folder(checkpoint) / "encodings.csv"
     check_format(out)
     if outliers < 0 or clusters < 0 or num_samples < 0:
         raise ValueError(f"outliers={outliers}, clusters={clusters}, num_samples={num_samples}; wanted 0 or more")
-    model = load(checkpoint, device=connect(device).device)
+    model = load(checkpoint, device=connect(device).device, classes=trusted(trust))
     if (neighbours or clusters) and not model.has_latents:
         raise ValueError(f"{checkpoint} has no latents, which neighbours and clusters want; leave them out")
-    found = opened(checkpoint, model, data)
+    found = opened(checkpoint, model, data, trust)
     asked = given_source(found, [neighbours], label, "raise") if neighbours else None
     if files:
         source = given_source(found, files, label, on_error)

@@ -72,7 +72,7 @@ def main(
     how = origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}")
     draw = partial(interpolate, model, seed=seed, temperature=temperature, stepper=stepper, progress=True)
     if between == "classes":
-        names = class_names(checkpoint, model)[0] if model.spec.num_classes else ()
+        names = class_names(checkpoint, model, trust)[0] if model.spec.num_classes else ()
         figure, tensors = class_to_class(model, draw, num_rows, seed, names, how)
     else:
         examples: Split = getattr(open_data(checkpoint, model, data, trust), split)

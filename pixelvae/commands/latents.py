@@ -60,11 +60,6 @@ class Look(NamedTuple):
     files: Sequence[str]
 
     @property
-    def levels(self) -> int:
-        """K."""
-        return self.model.spec.levels
-
-    @property
     def given(self) -> str:
         """For captions: whether the decoder is told the class."""
         return " The label is given to the decoder." if self.model.spec.num_classes else ""
@@ -135,7 +130,7 @@ def main(
     figures, tensors, found = pictures(look)
     save(out, checkpoint, figures, tensors, facts | found)
     names: dict[str, Any] = {"class_names": look.class_names, "files": files}
-    folder = write_latents(log_dir or run, points, figures, levels=look.levels, step=progress.step, **names)
+    folder = write_latents(log_dir or run, points, figures, levels=look.model.spec.levels, step=progress.step, **names)
     print(f"{len(figures)} pictures, latents.json, and latents.safetensors with what they show: {out}")
     print(f"TensorBoard: tensorboard --logdir {log_dir or run} (images: latents/; projector: {folder})")
     return facts | found
@@ -200,7 +195,7 @@ def traversed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         x,
         dims.tolist(),
         variances[dims].tolist(),
-        levels=look.levels,
+        levels=look.model.spec.levels,
         width=WIDTH,
         title="Traversals of the most active latents",
         caption="One latent moves in each row, the others stay at the posterior mean of "
@@ -225,7 +220,7 @@ def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     figure = neighbours(
         x[look.rows],
         *(x[near[look.rows]] for near in tensors.values()),
-        levels=look.levels,
+        levels=look.model.spec.levels,
         labels=label_texts(y[look.rows], look.class_names),
         title="Nearest neighbours",
         caption=f"The {NUM_NEIGHBOURS} nearest of {len(x) - 1:,} other images, nearest first: by the Euclidean "
@@ -243,7 +238,7 @@ def between_four(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     figure = patch(
         drawn,
         x,
-        levels=look.levels,
+        levels=look.model.spec.levels,
         title="Between four images",
         caption=f"In frames the originals, {', '.join(map(look.name, rows.tolist()))}; between them p(x | h), h on "
         "great arcs between their posterior means, down both sides and then across, all with the same random numbers."
@@ -261,7 +256,7 @@ def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         x,
         draws[: look.num_draws],
         mean,
-        levels=look.levels,
+        levels=look.model.spec.levels,
         labels=label_texts(y, look.class_names),
         title="Lossy decompression",
         caption="All draws of a row share h = E[q(h|x)] of the original. What they have in common is what h knows, "
@@ -281,7 +276,7 @@ def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         x,
         known,
         drawn,
-        levels=look.levels,
+        levels=look.model.spec.levels,
         labels=label_texts(y, look.class_names),
         title="Completion of half-hidden images",
         caption="Blue was hidden from the model, encoder and decoder alike: h ~ q(h|x) and the hidden rows are drawn "

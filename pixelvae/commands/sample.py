@@ -73,7 +73,7 @@ def main(
         x,
         levels=model.spec.levels,
         columns=columns if rows.shape[1] else 10,
-        labels=label_texts(rows, class_names(checkpoint, model)) if rows.shape[1] else (),
+        labels=label_texts(rows, class_names(checkpoint, model, trust)) if rows.shape[1] else (),
         title=f"Samples of a {type(model).__name__}",
         caption=origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}"),
     )

@@ -56,32 +56,33 @@ class Opened(NamedTuple):
         model: On its device.
         options: How files are read, see `GivenFiles`: as the checkpoint's configuration says.
         data: Makes the data set that takes the place of the training data, if there is one.
+        trust: Modules whose classes the checkpoint may name.
     """
 
     checkpoint: Path
     model: GenerativeModel
     options: Mapping[str, Any]
     data: DataFactory | None
+    trust: str | None
 
     def data_set(self) -> DataSet:
         """The data set."""
-        return open_data(self.checkpoint, self.model, self.data)
+        return open_data(self.checkpoint, self.model, self.data, self.trust)
 
     def may_hold(self, files: Sequence[Path]) -> bool:
         """Whether some of the files may be of the data set, which is then worth opening."""
-        root = self.options.get("root")
-        folder = Path(root).expanduser() if root else None
+        folder = _root(self.options)
         return self.data is not None or (
             folder is not None and folder.is_dir() and any(_is_within(file, folder) for file in files)
         )
 
 
-def opened(checkpoint: Path, model: GenerativeModel, data: DataFactory | None) -> Opened:
+def opened(checkpoint: Path, model: GenerativeModel, data: DataFactory | None, trust: str | None) -> Opened:
     """A model with what its checkpoint's configuration says about files."""
     entry = load_config(checkpoint)["data"]
     options = dict(entry.get("init_args") or {})
     rate = _RATES.get(entry["class_path"].rpartition(".")[2])
-    return Opened(checkpoint, model, options if rate is None else {"rate": rate} | options, data)
+    return Opened(checkpoint, model, options if rate is None else {"rate": rate} | options, data, trust)
 
 
 def described(model: GenerativeModel, options: Mapping[str, Any]) -> str:
@@ -115,10 +116,11 @@ def own_source(source: Opened, names: Sequence[SplitName]) -> Source:
     y = torch.cat([split.labels(indices) for split, indices in zip(splits, members.values(), strict=True)])
     texts = label_texts(y, data.class_names) or [""] * len(y)
     files = [f for split, indices in zip(splits, members.values(), strict=True) for f in split.files(indices)]
-    if not files or data.root is None:
+    root = _root(data.init_args)
+    if not files or root is None:
         paths = [f"{name}/{int(i)}" for name, indices in members.items() for i in indices]
         return Source(JoinedSplits(splits), paths, columns, texts)
-    return Source(_examples([data.root / file for file in files], source, y, data), files, columns, texts)
+    return Source(_examples([root / file for file in files], source, y, data), files, columns, texts)
 
 
 def given_source(source: Opened, paths: Sequence[Path], label: str | None, on_error: OnError) -> Source:
@@ -134,7 +136,8 @@ def given_source(source: Opened, paths: Sequence[Path], label: str | None, on_er
     unreadable = GivenFiles(files, spec._replace(num_classes=()), source.options).unreadable()
     files = _without(files, unreadable, on_error)
     data = source.data_set() if conditional or source.may_hold(files) else None
-    members = _members(data, data.root) if data and data.root else {}
+    root = _root(data.init_args) if data else None
+    members = _members(data, root) if data and root else {}
     found = [members.get(_key(file)) for file in files]
     split = [member.split if member else "" for member in found]
     if data is None or not conditional:
@@ -167,6 +170,11 @@ def _examples(files: Sequence[Path], source: Opened, y: Tensor, data: DataSet | 
     if not spec.num_classes or data is None:
         return GivenFiles(files, spec._replace(num_classes=()), source.options)
     return GivenFiles(files, spec, source.options, labels=y, class_names=data.class_names)
+
+
+def _root(options: Mapping[str, Any]) -> Path | None:
+    """The folder below which the files of a data set lie; None if it has none."""
+    return Path(options["root"]).expanduser() if options.get("root") else None
 
 
 def _without(files: list[Path], unreadable: Mapping[Path, str], on_error: OnError) -> list[Path]:

@@ -211,7 +211,6 @@ class SpokenDigits(AudioDataSet):
             part: SplitName = "test" if index < 5 else "validation" if index < 10 else "train"
             recordings[part].append(Recording(levels_of_file, (digit, number[speaker]), f"recordings/{name}"))
         names = tuple(map(str, range(10))), tuple(number)
-        self.root = folder
         super().__init__(recordings, length=length, levels=levels, rate=rate, class_names=names, seed=seed)
         self.speakers = tuple(number)
 
@@ -296,5 +295,4 @@ class AudioFolder(AudioDataSet):
             files = divided.members(name)
             members += [Recording(sounds[file], tuple(y), file) for file, y in zip(files, labels, strict=True)]
         class_names = (divided.classes,) if divided.classes else ()
-        self.root = folder
         super().__init__(recordings, length=length, levels=levels, rate=rate, class_names=class_names, seed=seed)

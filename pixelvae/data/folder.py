@@ -103,5 +103,4 @@ class ImageFolder(DataSet):
                 files=files,
             )
 
-        self.root = folder
         super().__init__(split("train"), split("validation"), split("test"))

@@ -124,7 +124,7 @@ class GivenFiles(Split):
 
     def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
         """The labels of some files, (B,) -> (B, L)."""
-        return self._labels[indices]
+        return self._labels[self.positions(indices)]
 
     def files(self, indices: Tensor) -> list[str]:
         """Paths as they were given, (B,) -> B."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
@@ -106,9 +105,6 @@ class DataSet(ABC):
     train: Split
     validation: Split
     test: Split
-    root: Path | None = None
-    """The folder below which the files of the splits lie; None where examples are no files."""
-
     init_args: dict[str, Any]
     """The constructor's arguments by name, defaults included: the configuration of the data set."""
 
