@@ -7,7 +7,6 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from pixelvae.native import BuildError, build
 from pixelvae.sampling.layout import Packed
 from pixelvae.sampling.plan import Native, Plan
-from pixelvae.sampling.stepper import Stepper
+from pixelvae.sampling.stepper import Stepper, Walked
 
 SOURCE = Path(__file__).with_name("engine.cpp")
 FLAGS = ("-ffp-contract=fast", "-pthread")
@@ -33,17 +32,6 @@ class _Walk(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("batch", "threads", "context_kind", "block", "law", "components")),
         ("temperature", ctypes.c_float),
     ]
-
-
-class Walked(NamedTuple):
-    """What one walk gives.
-
-    Shape:
-        x: (B, C, *S) levels.  log_p: (B, C, *S), nats of each, by the model itself (temperature 1).
-    """
-
-    x: Tensor
-    log_p: Tensor
 
 
 @lru_cache

@@ -5,10 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Walked(NamedTuple):
+    """The result of one walk.
+
+    Shape:
+        x: (B, C, *S) levels.  log_p: (B, C, *S), nats of each, by the model itself (temperature 1).
+    """
+
+    x: Tensor
+    log_p: Tensor
 
 
 class Stepper(ABC):
