@@ -306,6 +306,7 @@ NOTEBOOK = """
 import sys, types, warnings
 warnings.simplefilter("always")  # tqdm swallows a warning that is raised, and prints one that is not
 shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+sys.modules["ipykernel.zmqshell"] = types.ModuleType("ipykernel.zmqshell")  # by which tqdm recognises a notebook
 sys.modules["IPython"] = types.ModuleType("IPython")
 sys.modules["IPython"].get_ipython = lambda: shell
 sys.modules["IPython.display"] = types.ModuleType("IPython.display")
