@@ -71,16 +71,6 @@ def test_the_shipped_configurations_are_listed(capsys):
     assert "PixelVAE on scikit-learn's 8x8 digits" in listed
 
 
-def test_auto_starts_a_run_and_goes_on_with_it(tmp_path):
-    assert train.check_resume(tmp_path, "auto") is False
-    (tmp_path / "last").mkdir()
-    (tmp_path / "last/training.pt").touch()
-    assert train.check_resume(tmp_path, "auto") is True
-    assert train.check_resume(tmp_path, True) is True
-    with pytest.raises(ValueError, match="already holds a run; add --resume"):
-        train.check_resume(tmp_path, False)
-
-
 def test_a_run_is_started_resumed_and_left_alone_when_it_is_finished(config, tmp_path, monkeypatch):
     out, given, run = tmp_path / "run", [], train.run
     monkeypatch.setattr(train, "run", lambda arguments: (given.append(arguments), run(arguments)))
