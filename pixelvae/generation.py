@@ -27,6 +27,7 @@ from pixelvae.boundary import (
 from pixelvae.context import Context
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.decoders.base import Decoder, StepperKind
+from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution
 from pixelvae.latents.paths import spherical_path
 from pixelvae.likelihoods import Likelihood
@@ -73,8 +74,8 @@ def generators(seed: int, n: int) -> list[torch.Generator]:
 
 def uniforms(model: Generative, sources: Sequence[torch.Generator]) -> Tensor:
     """The uniform numbers that decide a whole walk, (B, C, *S): one row from each generator, on the model's device."""
-    drawn = [torch.rand(model.spec.shape, generator=g) for g in sources]
-    return torch.stack(drawn).to(model.device)
+    drawn = [torch.rand(model.spec.shape, generator=g, device="cpu") for g in sources]
+    return send(torch.stack(drawn), model.device)
 
 
 def decode(

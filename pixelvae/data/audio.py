@@ -97,9 +97,9 @@ class AudioSplit(Split):
         """A name for each class of each kind of label."""
         return self._class_names or super().class_names
 
-    def labels(self, indices: Tensor) -> Tensor:
+    def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
         """The labels of some sounds. (B,) -> (B, L)."""
-        return self._labels[indices]
+        return self._labels[self.positions(indices)]
 
     def files(self, indices: Tensor) -> list[str]:
         """Paths of some sounds within the folder of the data set, (B,) -> B; none where they are no files."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -56,13 +57,37 @@ class Split(Dataset[tuple[Tensor, Tensor]], ABC):
         """A name for each class of each kind of label: its number, unless the data set has better ones."""
         return tuple(tuple(map(str, range(number))) for number in self.spec.num_classes)
 
-    def labels(self, indices: Tensor) -> Tensor:
+    def images(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """x of some examples (also of sounds), as evaluation sees them: B positions -> (B, C, *S) int64.
+
+        Raises:
+            ValueError: If there is no example at a position.
+        """
+        return self[BatchKey(self.positions(indices), epoch=0)][0]
+
+    def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
         """The labels of some examples, (B,) -> (B, L), where possible without reading the examples themselves."""
-        return torch.cat([self[BatchKey(part, epoch=0)][1] for part in indices.split(1000)])
+        return torch.cat([self[BatchKey(part, epoch=0)][1] for part in self.positions(indices).split(1000)])
+
+    def positions(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """A range, list or tensor of B positions as (B,) int64.
+
+        Raises:
+            ValueError: If there is no example at a position.
+        """
+        chosen = torch.as_tensor(list(indices) if isinstance(indices, range) else indices).long().reshape(-1)
+        if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(self):
+            raise ValueError(
+                f"indices {int(chosen.min())} .. {int(chosen.max())}; the split has examples 0 .. {len(self) - 1}"
+            )
+        return chosen
 
     def files(self, indices: Tensor) -> list[str]:
         """Paths of some examples within the folder of the data set, (B,) -> B; none where examples are no files."""
         return []
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self):,} examples of {self.spec.summary})"
 
 
 class DataSet(ABC):
@@ -80,6 +105,19 @@ class DataSet(ABC):
     train: Split
     validation: Split
     test: Split
+    init_args: dict[str, Any]
+    """The constructor's arguments by name, defaults included: the configuration of the data set."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Record the constructor's arguments, so that a run can name its data set; ``__init__`` checks them."""
+        data = super().__new__(cls)
+        try:
+            bound = inspect.signature(cls).bind_partial(*args, **options)
+            bound.apply_defaults()
+            data.init_args = dict(bound.arguments)
+        except TypeError:  # __init__ raises the same error, with the traceback that the caller expects
+            data.init_args = {}
+        return data
 
     @abstractmethod
     def __init__(self, train: Split, validation: Split, test: Split) -> None:
@@ -96,6 +134,10 @@ class DataSet(ABC):
     def class_names(self) -> tuple[tuple[str, ...], ...]:
         """A name for each class of each kind of label, the same for all three splits."""
         return self.train.class_names
+
+    def __repr__(self) -> str:
+        sizes = f"{len(self.train):,} train, {len(self.validation):,} validation, {len(self.test):,} test"
+        return f"{type(self).__name__}({self.spec.summary}: {sizes})"
 
 
 class Batches(Sampler[BatchKey]):

@@ -1,9 +1,9 @@
-"""What PixelCNN, Row LSTM and Diagonal BiLSTM share: all but their residual layers."""
+"""The base of PixelCNN, Row LSTM and Diagonal BiLSTM, which differ in their residual layers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from pixelvae.nn.causal import Pointwise, channel_mask, matrix
 from pixelvae.nn.conditioning import ContextProjection
 from pixelvae.nn.masked import MaskedBlock, MaskedConv2d, order
 from pixelvae.nn.recurrent import DiagonalBiLSTMLayer, RowLSTMLayer
+from pixelvae.ranges import MAX_LAYERS, require_count, require_odd, require_one_of
 from pixelvae.sampling.plan import Activation, Draft, Plan, Ref, Source, taps
 
 ResidualLayer = MaskedBlock | RowLSTMLayer | DiagonalBiLSTMLayer
@@ -27,22 +28,23 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
 
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), table 1. https://arxiv.org/abs/1601.06759
-        Differs from the paper in: a context c, which these networks do not have there, is added as a bias
-        to the first layer, to every residual layer and to the output layer, as in the Gated PixelCNN.
+        Differs from the paper in: a context c enters the first layer, every residual layer and the output layer
+        as a bias, as in the Gated PixelCNN.
 
     Args:
         spec: Shape and number of levels of the data, (C, H, W).
         num_params: Likelihood parameters P per site.
         context_dim: Width D of the context, 0 for none.
-        make_layers: Makes the residual layers, given the number of ordered groups of channels. Each has a
+        make_layer: Makes a residual layer, given the number of ordered groups of channels. It has a
             ``context_width`` and maps (features, context) to features.
+        num_layers: Number of residual layers, at least 1.
         channels: h; the layers have 2h features.
         first_kernel_size: Odd size of the first convolution.
         head_channels: Width of the output layer.
         channel_masked: Whether the network orders the colour channels.
 
     Attributes:
-        columns_beyond: How many columns to the right of the image the layers need; 0 or 1.
+        columns_beyond: Number of columns that the layers need to the right of the image; 0 or 1.
 
     Raises:
         ValueError: If the first kernel's size is even, there are no layers, the data are not images, or channels
@@ -56,8 +58,9 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
         spec: DataSpec,
         num_params: int,
         context_dim: int,
-        make_layers: Callable[[int], Sequence[ResidualLayer]],
+        make_layer: Callable[[int], ResidualLayer],
         *,
+        num_layers: int,
         channels: int,
         first_kernel_size: int,
         head_channels: int,
@@ -66,16 +69,18 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
         super().__init__(spec, num_params, context_dim)
         if len(spec.shape) != 3:
             raise ValueError(f"data shape {spec.shape} is not an image (C, H, W); use an audio decoder")
-        check_odd("first_kernel_size", first_kernel_size, least=3)
+        require_odd("first_kernel_size", first_kernel_size, least=3)
+        require_count("num_layers", num_layers, most=MAX_LAYERS)
+        require_count("channels", channels)
+        require_count("head_channels", head_channels)
+        require_one_of("channel_masked", channel_masked, (True, False))
         self.channel_masked = channel_masked and spec.channels > 1
         groups = spec.channels if self.channel_masked else 1
         self.first_kernel_size = first_kernel_size
         unseen = channel_mask(2 * channels, spec.channels, groups, strict=True)
         self.first = MaskedConv2d(spec.channels, 2 * channels, first_kernel_size, unseen)
-        layers = make_layers(groups)
+        layers = [make_layer(groups) for _ in range(num_layers)]
         self.layers = nn.ModuleList(layers)
-        if not layers:
-            raise ValueError("num_layers=0; wanted at least 1")
         self.hidden = Pointwise(2 * channels, head_channels, order(head_channels, 2 * channels, groups))
         self.head = Pointwise(head_channels, num_params, order(num_params, head_channels, groups))
         self.context_widths = [2 * channels, *(layer.context_width for layer in layers), head_channels]
@@ -105,7 +110,7 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
         return params[..., : x.shape[-1]]
 
     def plan(self) -> Plan:
-        """What the rows above contribute a row at a time, the rest a pixel at a time."""
+        """The sums over the rows above a row at a time, the rest a pixel at a time."""
         levels = self.signal(torch.arange(self.spec.levels, device=self.head.weight.device))[:, None]
         draft = Draft(
             self.spec.shape,
@@ -125,7 +130,7 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
 
     @abstractmethod
     def plan_layer(self, draft: Draft, layer: nn.Module, features: Ref, context: Tensor | None) -> Ref:
-        """The products of one residual layer. context: V, (D, layer.context_width) -> where its features are."""
+        """The products of one residual layer. context: V, (D, layer.context_width) -> the place of its features."""
 
     def context_matrices(self) -> list[Tensor] | list[None]:
         """V of the first layer, every residual layer and the output layer, (D, width) each; None without a context."""
@@ -144,9 +149,3 @@ def masked_product(
         return draft.site(left, bias=conv.bias, context=context, act=act)
     above = taps(features.at(dy=1, dx=half), weight[:, :, :-1])
     return draft.site(left, add=draft.row(above, bias=conv.bias, context=context), act=act)
-
-
-def check_odd(name: str, size: int, *, least: int) -> None:
-    """Raise ValueError unless a kernel's size is odd and not too small."""
-    if size % 2 == 0 or size < least:
-        raise ValueError(f"{name}={size}; wanted an odd number of at least {least}")

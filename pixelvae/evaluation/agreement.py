@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.spec import DataSpec, levels_to_signal
@@ -16,6 +15,7 @@ from pixelvae.data.splits import Batches, BatchKey, Split, sequential, spread
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.generation import reconstruct
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
 
 
 class Classifier(nn.Module):

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.spec import ABSENT
@@ -15,6 +14,7 @@ from pixelvae.data.splits import Split, sequential
 from pixelvae.distributed import World
 from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
 
 
 class Bounds(NamedTuple):
@@ -25,12 +25,14 @@ class Bounds(NamedTuple):
         kl_groups: (G,) KL of every group of latents.
         num_images: How many examples were averaged.
         num_dims: Values of an example, by which bits/dim divides; absent ones are not counted.
+        stderr: Standard error of the mean elbo over the examples.
     """
 
     log_px: float
     kl_groups: Tensor
     num_images: int
     num_dims: float
+    stderr: float = math.nan
 
     @property
     def kl(self) -> float:
@@ -89,22 +91,30 @@ def evaluate_bound(
     """
     batch_size = _checked_batch_size(model, split, batch_size, max_images, seed)
     keep_freed_memory()
-    total: Tensor | None = None  # log_px, kl of every group, values, examples
+    total: Tensor | None = None  # log_px, kl of every group, elbo, elbo², values, examples
     keys = list(sequential(split, batch_size, max_images))
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="ELBO", unit="batch", disable=not progress, leave=False
     ):
         x, y = split[keys[i]]  # checked where they are, on the CPU, before the model moves them
         bound = model(x, y, noise=torch.Generator().manual_seed(seed + i))
-        counts = torch.stack([(x != ABSENT).sum(), torch.tensor(len(x))]).to(world.device)
-        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), counts]
-        sums = torch.cat([term.double() for term in terms])
+        log_px, kl_groups = bound.log_px.cpu().double(), bound.kl_groups.cpu().double()  # not every device has float64
+        elbo = log_px - kl_groups.sum(1)
+        counts = torch.stack([(x != ABSENT).sum(), torch.tensor(len(x))]).double()
+        moments = torch.stack([elbo.sum(), elbo.square().sum()])
+        sums = torch.cat([log_px.sum()[None], kl_groups.sum(0), moments, counts])
         total = sums if total is None else total + sums
     if total is None:  # more ranks than batches
-        total = torch.zeros(3 + _num_groups(model), dtype=torch.double, device=world.device)
-    total = world.sum(total).cpu()
+        total = torch.zeros(5 + _num_groups(model), dtype=torch.double)
+    total = world.sum(total)
     means = total[:-1] / total[-1]
-    return Bounds(float(means[0]), means[1:-1], int(total[-1]), float(means[-1]))
+    count, (mean, mean_square) = int(total[-1]), means[-3:-1].tolist()
+    return Bounds(float(means[0]), means[1:-3], count, float(means[-1]), _stderr(mean, mean_square, count))
+
+
+def _stderr(mean: float, mean_square: float, count: int) -> float:
+    """Standard error of a mean over ``count`` examples; NaN for a single one."""
+    return math.sqrt(max(mean_square - mean**2, 0.0) / (count - 1)) if count > 1 else math.nan
 
 
 def _checked_batch_size(
@@ -168,13 +178,13 @@ def evaluate_importance_weighted(
     if not model.has_latents:
         num_samples = 1
     keys = list(sequential(split, batch_size, max_images))
-    sums = torch.zeros(3, dtype=torch.double, device=world.device)  # Σ log p, Σ (log p)², count
+    sums = torch.zeros(3, dtype=torch.double, device="cpu")  # Σ log p, Σ (log p)², count
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="IWAE", unit="batch", disable=not progress, leave=False
     ):
         x, y = split[keys[i]]
         generator = torch.Generator().manual_seed(seed + i)
-        log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).double()  # (S, B)
+        log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).cpu().double()  # (S, B)
         log_px = log_weights.logsumexp(0) - math.log(num_samples)
         sums += torch.stack([log_px.sum(), log_px.square().sum(), log_px.new_tensor(float(len(x)))])
     total, squares, count = world.sum(sums).tolist()

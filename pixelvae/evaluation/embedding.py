@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pixelvae.boundary import require_seed, require_split
 from pixelvae.data.splits import Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
 
 MIN_POINTS, MAX_POINTS = 10, 3000
 """Fewer points have no neighbourhoods to show; with more, t-SNE and TensorBoard's projector become slow."""

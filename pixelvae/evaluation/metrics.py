@@ -78,6 +78,7 @@ def information_metrics(
         "mutual_information_nats": nats,
         "mutual_information_cap_nats": cap,
         "num_mutual_information_images": num_images,
+        "effective_rank": health.effective_rank,
         "marginal_kl_at_most_nats": bounds["kl_nats"] - nats,
         "information_per_dim_nats": [round(value, 4) for value in health.information.tolist()],
     }

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestNeighbors
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from pixelvae.boundary import require_split
@@ -21,6 +15,9 @@ from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import BatchKey, DataSet, Split, spread
 from pixelvae.evaluation.information import encode_split, means_of
 from pixelvae.models.base import GenerativeModel
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline  # sklearn is imported where it is used: it takes 0.8 s
 
 Features = npt.NDArray[np.float32]  # (N, F)
 Labels = npt.NDArray[np.int64]  # (N,)
@@ -117,6 +114,8 @@ def probe_pixels(data: DataSet, split: Split, *, latent_dim: int, max_images: in
 
     On the same examples as :func:`probe_latents`.
     """
+    from sklearn.decomposition import PCA
+
     y_train, y_test = labels(data.train, max_images), labels(split)
     train, test = pixels(data.train, max_images), pixels(split)
     components = PCA(min(latent_dim, *train.shape), svd_solver="covariance_eigh").fit(train)
@@ -145,6 +144,11 @@ def labels(split: Split, max_images: int | None = None) -> Labels:
 
 
 def _linear(c: float, features: Features, y: Labels) -> Pipeline:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=c, tol=1e-3, max_iter=300))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # with a weak penalty the last digits do not matter
@@ -153,6 +157,8 @@ def _linear(c: float, features: Features, y: Labels) -> Pipeline:
 
 def _neighbours(features: Features, y: Labels, features_test: Features, y_test: Labels) -> dict[int, float]:
     """The accuracy by the votes of the k nearest, for every k; ties go to the lower class."""
+    from sklearn.neighbors import NearestNeighbors
+
     most = min(max(NEIGHBOURS), len(features))
     nearest = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(features)
     found = y[nearest.kneighbors(features_test, return_distance=False)]  # (M, most)

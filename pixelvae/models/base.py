@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from pixelvae.boundary import Labels, require_batch, require_count, require_late
 from pixelvae.context import Context
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.decoders.base import Decoder
+from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution, standard_normal_noise
 from pixelvae.likelihoods import Likelihood
 
@@ -21,6 +22,9 @@ from pixelvae.likelihoods import Likelihood
 LikelihoodFactory = Callable[[DataSpec], Likelihood]
 DecoderFactory = Callable[[DataSpec, int, int], Decoder]  # spec, num_params, context_dim
 ContextFactory = Callable[[DataSpec, int], Context]  # spec, latent_dim
+
+PARTS = ("likelihood", "decoder", "encoder", "prior", "context")
+"""The names of a model's parts; without latents there is no encoder and no prior."""
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -102,6 +106,8 @@ class GenerativeModel(nn.Module, ABC):
         latent_dim: int,
     ) -> None:
         super().__init__()
+        self.parts: dict[str, Any] = {"likelihood": likelihood, "decoder": decoder, "context": context}  # as given
+        self._is_frozen = False
         self.spec, self.latent_dim = spec, latent_dim
         self.likelihood = build_part("likelihood", likelihood, Likelihood, spec)
         self.context = build_part("context", context, Context, spec, latent_dim)
@@ -137,6 +143,25 @@ class GenerativeModel(nn.Module, ABC):
     def dtype(self) -> torch.dtype:
         """The type of the weights, and of latents."""
         return next(self.parameters()).dtype
+
+    def freeze(self) -> Self:
+        """Evaluation mode without gradients, in which models are loaded; ``train()`` gives both back."""
+        self._is_frozen = True
+        return self.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, with gradients again if ``freeze`` took them; evaluation mode if ``mode`` is false."""
+        if mode and self._is_frozen:
+            self._is_frozen = False
+            self.requires_grad_(True)
+        return super().train(mode)
+
+    def __repr__(self) -> str:
+        children = dict(self.named_children())
+        names = [type(children[name]).__name__ for name in PARTS if name in children]
+        latents = f", latent_dim {self.latent_dim}" if self.has_latents else ""
+        number = sum(parameter.numel() for parameter in self.parameters())
+        return f"{type(self).__name__}({self.spec.summary}{latents}: {', '.join(names)}; {number:,} parameters)"
 
     def forward(
         self,
@@ -204,7 +229,7 @@ class GenerativeModel(nn.Module, ABC):
 
         Drawn on the CPU and copied to the model's device: the numbers are the same on every device.
         """
-        return standard_normal_noise(batch_size, self.latent_dim, generator).to(self.device)
+        return send(standard_normal_noise(batch_size, self.latent_dim, generator), self.device)
 
     @abstractmethod
     def posterior(self, x: Tensor, y: Tensor | None) -> Distribution:

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from pixelvae.boundary import Labels, require_batch, require_latents
+from pixelvae.context import VectorContext
 from pixelvae.data.spec import DataSpec
+from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution, standard_normal_rows
 from pixelvae.latents.encoders import Encoder
-from pixelvae.latents.priors import Prior
+from pixelvae.latents.priors import Prior, StandardNormal
+from pixelvae.models import defaults
 from pixelvae.models.base import (
     Bound,
     ContextFactory,
@@ -74,8 +77,60 @@ class PixelVAE(GenerativeModel):
         if latent_dim < 1:
             raise ValueError(f"latent_dim={latent_dim}; a PixelVAE wants at least 1 (without latents: encoder: null)")
         super().__init__(spec, likelihood=likelihood, decoder=decoder, context=context, latent_dim=latent_dim)
+        self.parts |= {"encoder": encoder, "prior": prior}
         self.encoder = build_part("encoder", encoder, Encoder, spec, latent_dim)
         self.prior = build_part("prior", prior, Prior, latent_dim, self.encoder)
+
+    @classmethod
+    def default(
+        cls,
+        spec: DataSpec,
+        *,
+        latent_dim: int = 32,
+        likelihood: LikelihoodFactory | None = None,
+        decoder: DecoderFactory | None = None,
+        encoder: EncoderFactory | None = None,
+        prior: PriorFactory | None = None,
+        context: ContextFactory | None = None,
+        class_conditional: bool = True,
+        seed: int = 0,
+    ) -> PixelVAE:
+        """A PixelVAE of parts that suit the data: those of images, or of sounds. A part that is given stays as it is.
+
+        The decoder sees a few rows only (of a sound: an eighth), so that the latents must carry the rest.
+
+        Args:
+            spec: Shape, number of levels and kinds of label of the data.
+            latent_dim: Width D of h.
+            likelihood: By default ``Categorical``; of several channels ``DiscretizedLogisticMixture``.
+            decoder: By default ``GatedPixelCNN`` or ``WaveNet``.
+            encoder: By default ``ConvEncoder`` or ``WaveEncoder``.
+            prior: By default ``StandardNormal``.
+            context: By default ``SpatialContext`` or ``TemporalContext``.
+            class_conditional: Whether the model is given the labels, where there are any.
+            seed: Fixes the initial weights.
+
+        Example:
+            >>> from functools import partial
+            >>> from pixelvae import GatedPixelCNN
+            >>> spec = DataSpec((1, 8, 8), levels=4)
+            >>> model = PixelVAE.default(spec, latent_dim=2, decoder=partial(GatedPixelCNN, num_layers=2))
+            >>> model.sample(3, seed=0).shape
+            torch.Size([3, 1, 8, 8])
+        """
+        spec = spec if class_conditional else spec._replace(num_classes=())
+        likelihood = likelihood or defaults.likelihood(spec)
+        decoder = decoder or defaults.decoder(spec, num_layers=4, first_kernel_size=3)
+        with defaults.seeded(seed):
+            return cls(
+                spec,
+                likelihood=likelihood,
+                decoder=defaults.unmasked(decoder, likelihood, spec),
+                encoder=encoder or defaults.encoder(spec),
+                prior=prior or StandardNormal,
+                context=context or defaults.context(spec),
+                latent_dim=latent_dim,
+            )
 
     def encode(self, x: Tensor, y: Labels | None = None) -> Distribution:
         """q(h|x, y) over (B, D). x: (B, C, *S) levels, y: (B, L) labels, needed where the encoder looks at them."""
@@ -107,7 +162,7 @@ class PixelVAE(GenerativeModel):
 
     def _draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor:
         noise = standard_normal_rows(self.prior.noise_dim, sources)
-        return self.prior.sample(noise.to(next(self.parameters())))
+        return self.prior.sample(send(noise.to(self.dtype), self.device))
 
 
 class AutoregressiveModel(GenerativeModel):
@@ -132,6 +187,43 @@ class AutoregressiveModel(GenerativeModel):
         context: ContextFactory,
     ) -> None:
         super().__init__(spec, likelihood=likelihood, decoder=decoder, context=context, latent_dim=0)
+        self.parts |= {"encoder": None, "prior": None}
+
+    @classmethod
+    def default(
+        cls,
+        spec: DataSpec,
+        *,
+        likelihood: LikelihoodFactory | None = None,
+        decoder: DecoderFactory | None = None,
+        context: ContextFactory | None = None,
+        class_conditional: bool = True,
+        seed: int = 0,
+    ) -> AutoregressiveModel:
+        """A model without latents, of parts that suit the data. A part that is given stays as it is.
+
+        Args:
+            spec: Shape, number of levels and kinds of label of the data.
+            likelihood: By default ``Categorical``; of several channels ``DiscretizedLogisticMixture``.
+            decoder: By default ``GatedPixelCNN`` or ``WaveNet``.
+            context: By default ``VectorContext``.
+            class_conditional: Whether the model is given the labels, where there are any.
+            seed: Fixes the initial weights.
+
+        Example:
+            >>> AutoregressiveModel.default(DataSpec((1, 7, 7), levels=512))
+            AutoregressiveModel(1x7x7, 512 levels: Categorical, GatedPixelCNN, VectorContext; 207,136 parameters)
+        """
+        spec = spec if class_conditional else spec._replace(num_classes=())
+        likelihood = likelihood or defaults.likelihood(spec)
+        decoder = decoder or defaults.decoder(spec, num_layers=8, first_kernel_size=7)
+        with defaults.seeded(seed):
+            return cls(
+                spec,
+                likelihood=likelihood,
+                decoder=defaults.unmasked(decoder, likelihood, spec),
+                context=context or VectorContext,
+            )
 
     def encode(self, x: Tensor, y: Labels | None = None) -> NoReturn:
         """There is no q(h|x).

@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from families import DECODERS, PRIORS, SMALL_CNN, by_name, random_levels
 from pixelvae import (
@@ -289,20 +288,3 @@ def test_latents_of_a_model_without_them_are_refused(verb):
     x = random_levels(2, model.spec)
     with pytest.raises(ValueError, match="has no latents"):
         verb(model, x, torch.zeros(2, 3))
-
-
-# FlowPrior is built with torch.unique, which has no pretended result.
-@pytest.mark.parametrize("prior", **by_name({name: prior for name, prior in PRIORS.items() if name != "flow"}))
-def test_random_numbers_are_drawn_on_the_cpu_and_follow_the_model(prior):
-    """On a pretended GPU, which refuses tensors of the CPU: all generators are of the CPU, all results of the GPU."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        with torch.device("cuda"):
-            model, x = vae(prior=prior, latent_dim=2), random_levels(3, BINARY)
-        cpu = torch.Generator()
-        noise = model.draw_noise(3, cpu)
-        sources = generation.generators(0, 3)
-        drawn = [noise, model.draw_latents(sources), generation.uniforms(model, sources)]
-        drawn += [model(x, noise=noise, checked=True).elbo, model.posterior(x, None).mean]  # no values to check
-        drawn += [model._log_weights(x, None, 2, cpu)]
-    assert {tensor.device.type for tensor in drawn} == {model.device.type} == {"cuda"}
-    assert {source.device.type for source in sources} == {"cpu"}
