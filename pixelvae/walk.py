@@ -13,8 +13,9 @@ from pixelvae.boundary import require_count
 from pixelvae.decoders.base import Decoder, Stepper, StepperKind
 from pixelvae.likelihoods import Likelihood
 from pixelvae.progress import tqdm
-from pixelvae.sampling import engine
-from pixelvae.sampling.engine import Walked
+from pixelvae.sampling import engine, rows
+from pixelvae.sampling.eager import EagerPlan
+from pixelvae.sampling.stepper import Walked
 
 Site = tuple[Any, ...]  # of int; Any lets the type checker see an index in it
 Choose = Callable[[Site, int, Tensor], Tensor]
@@ -115,11 +116,22 @@ def fill(
         The levels, and log p of each in nats at temperature 1, both (B, C, *S).
     """
     prepared = decoder.choose(stepper)
-    if prepared is not None and likelihood.native is not None and prepared.runs_in_engine(stepper):
+    if prepared is not None:
+        decoder.check_context(context)
         context = decoder.plan_context(context, len(u))
+    if prepared is not None and likelihood.native is not None and prepared.runs_in_engine(stepper):
         return engine.run(
             prepared.packed, likelihood.native, context, u, x=x, known=known, temperature=temperature, progress=progress
         )
+    if prepared is not None and not prepared.runs_in_engine(stepper):
+
+        def of_row(params: Tensor, x_site: Tensor, channel: int, u: Tensor) -> tuple[Tensor, Tensor]:
+            pmf = likelihood.pmf(params, x_site, channel)
+            return pmf, draw(pmf, u, temperature)
+
+        record = rows.cuda_graph if u.device.type == "cuda" else None
+        plan = EagerPlan(prepared.eager, context, len(u))
+        return rows.fill(plan, of_row, u, x=x, known=known, record=record, progress=progress)
     log_p = torch.zeros_like(u)
 
     def choose(site: Site, channel: int, pmf: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The one interface of every decoder: all conditionals at once, or one site at a time by its plan."""
+"""The interface of every decoder: all conditionals at once, or one site at a time by its plan."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class Decoder(nn.Module, ABC):
         """All conditionals at once. x: (B, C, *S) integers; context: (B, D) or (B, D, *S) -> (B, P, *S)."""
 
     def plan(self) -> Plan | None:
-        """The same conditionals as data, one site at a time; None where only whole forward passes are known."""
+        """The same conditionals as data, one site at a time; None if the decoder has no plan."""
         return None
 
     def plan_context(self, context: Tensor | None, batch_size: int) -> Tensor | None:
-        """What the plan takes as its context: of most decoders, the context itself."""
+        """The context of the plan; by default the context of the decoder."""
         return context
 
     def prepared(self) -> Prepared | None:
-        """The plan, packed for the executors: once, and again when a weight has changed."""
+        """The plan, packed for the executors; packed again when a weight has changed."""
         weights = torch.cat([parameter.detach().flatten() for parameter in self.parameters()])
         if self._prepared is None or not self._prepared.is_of(weights):
             plan = self.plan()
@@ -67,11 +67,11 @@ class Decoder(nn.Module, ABC):
         Args:
             context: (B, D), (B, D, *S) or None.
             batch_size: B.
-            kind: ``full`` recomputes everything for every site, ``eager`` runs the plan in plain PyTorch, ``compiled``
-                in compiled code on the CPU; ``auto`` takes the fastest that the decoder and the machine have.
+            kind: ``full`` runs a whole forward pass for every site, ``eager`` runs the plan in plain PyTorch,
+                ``compiled`` in compiled code on the CPU; ``auto`` selects the fastest one available.
 
         Raises:
-            ValueError: If there is no stepper of that kind here; says why.
+            ValueError: If there is no stepper of that kind here, with the reason.
         """
         self.check_context(context)
         prepared = self.choose(kind)
@@ -84,7 +84,7 @@ class Decoder(nn.Module, ABC):
         return EagerStepper(prepared.eager, context, batch_size)
 
     def choose(self, kind: StepperKind) -> Prepared | None:
-        """The plan that a kind of stepper runs, None for whole forward passes.
+        """The plan that a kind of stepper runs; None for whole forward passes.
 
         Raises:
             ValueError: If the kind is unknown, or cannot run here.
@@ -102,7 +102,7 @@ class Decoder(nn.Module, ABC):
         return levels_to_signal(x, self.spec.levels, dtype)
 
     def check_context(self, context: Tensor | None) -> None:
-        """Raise ValueError unless the context is what ``context_dim`` promised."""
+        """Raise ValueError unless the context has width ``context_dim``."""
         given = None if context is None else tuple(context.shape)
         if (given is None) != (self.context_dim == 0) or (given is not None and given[1] != self.context_dim):
             wanted = f"(B, {self.context_dim}) or (B, {self.context_dim}, *S)" if self.context_dim else "None"
@@ -110,4 +110,4 @@ class Decoder(nn.Module, ABC):
 
 
 class AutoregressiveDecoder(Decoder, ABC):
-    """A decoder whose params at a site depend on the sites before it; :class:`Factorised` is the one that is not."""
+    """A decoder whose params at a site depend on the sites before it."""

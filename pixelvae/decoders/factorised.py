@@ -1,4 +1,4 @@
-"""A decoder without autoregression: what PixelVAE is compared with."""
+"""A decoder without autoregression, for comparison with PixelVAE."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Factorised(Decoder):
 
     .. math:: p(x \mid c) = \prod_t p(x_t \mid c)
 
-    A learnt bias for every site, plus convolutions of the context where there is one; a vector is first spread
-    over all sites.
+    The params are a learnt bias for every site plus convolutions of the context. A vector is first repeated over
+    all sites.
 
     Reference:
         Auto-Encoding Variational Bayes (Kingma and Welling, 2013), appendix C.1. https://arxiv.org/abs/1312.6114
@@ -30,7 +30,7 @@ class Factorised(Decoder):
         channels: Width of the hidden convolutions.
 
     Shape:
-        x: (B, C, H, W) integers, of which only B matters.  context: (B, D) or (B, D, H, W).  Returns (B, P, H, W).
+        x: (B, C, H, W) integers; only B is used.  context: (B, D) or (B, D, H, W).  Returns (B, P, H, W).
 
     Example:
         >>> decoder = Factorised(DataSpec((1, 8, 8), levels=2), num_params=1, context_dim=5, channels=4)
@@ -58,7 +58,7 @@ class Factorised(Decoder):
         return self.head(F.silu(self.hidden(F.silu(context)))) + self.bias
 
     def plan(self) -> Plan:
-        """The params of a site are the plan's context there, as they are."""
+        """The plan copies its context, which holds the params of all sites."""
         levels = self.bias.new_zeros(self.spec.levels, 1)
         draft = Draft(self.spec.shape, levels, context_dim=self.num_params)
         return draft.finish(

@@ -1,4 +1,4 @@
-"""Gated PixelCNN: the decoder at the heart of PixelVAE."""
+"""Gated PixelCNN: the main decoder of PixelVAE."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixelvae.sampling.plan import Draft, Plan, Source, taps
 
 
 def limited(reaches: list[int], total: int | None) -> list[int]:
-    """How far each layer's kernel may reach so that all together reach ``total``: the first layers as far as they can.
+    """Reduce the reaches of the layers' kernels so that they sum to ``total``; the first layers keep theirs.
 
     Example:
         >>> limited([3, 1, 1, 1], 4)
@@ -51,14 +51,14 @@ class GatedPixelCNN(AutoregressiveDecoder):
         num_layers: Number of gated layers, at least 1.
         channels: p, feature maps of each stack; a multiple of C where ``channel_masked``.
         kernel_size: Odd size n of the kernels after the first layer.
-        first_kernel_size: Odd size of the first layer's kernel, which sees the image.
+        first_kernel_size: Odd size of the first layer's kernel, whose input is the image.
         head_channels: Width of the output layer.
         channel_masked: Whether the network orders the colour channels (R, then G given R, then B given
-            both). Without it a site's params see no channel of that site, and the likelihood must order them.
-        receptive_field: R, to limit what a pixel sees to the R rows above it, R columns to either side there, and
-            R pixels to its left, however many layers there are: once the first layers' kernels have reached R, the
-            others are 1x1. So details stay local and what is global must be in the latents (Variational Lossy
-            Autoencoder, Chen et al., 2016, https://arxiv.org/abs/1611.02731). None for all that the kernels reach.
+            both). Else a site's params depend on no channel of that site, and the likelihood orders them.
+        receptive_field: R limits the receptive field to R rows above a pixel, R columns to either side in these
+            rows, and R pixels to its left. The first layers reach R; the kernels of the others are 1x1. Local
+            details then come from the decoder, and global structure from the latents (Variational Lossy
+            Autoencoder, Chen et al., 2016, https://arxiv.org/abs/1611.02731). None for no limit.
 
     Shape:
         x: (B, C, H, W) integers in [0, K).  context: (B, D) or (B, D, H, W).  Returns (B, P, H, W).
@@ -115,7 +115,7 @@ class GatedPixelCNN(AutoregressiveDecoder):
             )
             for i, reach in enumerate(reaches)
         )
-        # What the first layer of group c sees of its own pixel: the channels before c.
+        # At its own pixel, group c of the first layer sees the channels before c.
         strict = mask(channels, colours, strict=True)
         self.current = None if strict is None else Pointwise(colours, 2 * channels, torch.cat([strict, strict]))
         skip = mask(head_channels, channels)
@@ -155,7 +155,7 @@ class GatedPixelCNN(AutoregressiveDecoder):
 
         .. math:: 2 H W \Big[\sum_l 2p\,(k_v + k_h)\,p_{in} + 4p^2 + p^2 \Big] + \ldots
 
-        A training step costs three times as many: the backward pass does two products for each of these.
+        A training step costs three times as many: the backward pass computes two products for each of these.
         """
         per_pixel = 0
         for layer in self.layers:
@@ -178,7 +178,7 @@ class GatedPixelCNN(AutoregressiveDecoder):
         return list(F.conv2d(context, weight).split(self.context_widths, dim=1))
 
     def layer_contexts(self, context: Tensor | None) -> list[LayerContext]:
-        """What context_biases gives; of a map only its head's, where all layers are fused and project it themselves."""
+        """The context of each gate and of the head; for fused layers, maps and weights whose product they compute."""
         if (
             context is None
             or context.ndim == 2

@@ -17,16 +17,16 @@ class PixelCNN(ResidualDecoder):
 
     .. math:: y = x + W_3\, r\big(W_2 * r(W_1 r(x)) + V^\top c\big), \qquad r = \max(0, \cdot)
 
-    A k x k kernel with its lower half masked lets a pixel look up to k // 2 columns to the right, and one row
-    up at least for it. So what lies further to the right than up is never seen, however many layers there are:
-    up to a quarter of the potential receptive field. `GatedPixelCNN` mends that.
+    With its lower half masked, a k x k kernel reaches k // 2 columns to the right only one row or more up. So
+    stacked layers never reach pixels further to the right: up to a quarter of the potential receptive field.
+    `GatedPixelCNN` has no blind spot.
 
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), sections 3.3-3.5, table 1.
         https://arxiv.org/abs/1601.06759
         The blind spot: Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), figure 1.
         https://arxiv.org/abs/1606.05328
-        Differs from the paper in: a context c, which this network does not have there, enters every block as a bias.
+        Differs from the paper in: a context c enters every block as a bias.
 
     Args:
         spec: Shape and number of levels of the data, (C, H, W).
@@ -35,10 +35,10 @@ class PixelCNN(ResidualDecoder):
         num_layers: Number of residual blocks, at least 1.
         channels: h; the blocks have 2h features outside and h inside. A multiple of C where ``channel_masked``.
         kernel_size: Odd size k of the blocks' kernels.
-        first_kernel_size: Odd size of the first layer's kernel, which sees the image and has mask A.
+        first_kernel_size: Odd size of the first layer's kernel, with mask A.
         head_channels: Width of the output layer.
         channel_masked: Whether the network orders the colour channels (R, then G given R, then B given
-            both). Without it a site's params see no channel of that site, and the likelihood must order them.
+            both). Else a site's params depend on no channel of that site, and the likelihood orders them.
 
     Shape:
         x: (B, C, H, W) integers in [0, K).  context: (B, D) or (B, D, H, W).  Returns (B, P, H, W).

@@ -13,20 +13,20 @@ from pixelvae.sampling.plan import Draft, Ref, Source, taps
 
 
 class RowLSTM(ResidualDecoder):
-    r"""LSTMs that go down the rows, each pixel seeing a triangle that widens upwards.
+    r"""LSTMs over the rows; the receptive field of a pixel is a triangle that widens upwards.
 
     .. math::
         [o_i, f_i, i_i, g_i] &= K^{ss} \circledast h_{i-1} + K^{is} \circledast x_i + V^\top c \\
         c_i &= \sigma(f_i) \odot c_{i-1} + \sigma(i_i) \odot \tanh(g_i), \qquad
         h_i = \sigma(o_i) \odot \tanh(c_i)
 
-    A whole row is one step: its state comes from the row above by a 1-D convolution, all the way to the first row.
+    A whole row is one step of the recurrence: a 1-D convolution of the states of the row above.
 
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), sections 3.1 and 3.3, eq. 3, table 1.
         https://arxiv.org/abs/1601.06759
-        Differs from the paper in: a context :math:`c`, which this network does not have there, enters all gates
-        of every layer as a bias, by the :math:`V^\top c` of the Gated PixelCNN.
+        Differs from the paper in: a context :math:`c` enters all gates of every layer as a bias, by the
+        :math:`V^\top c` of the Gated PixelCNN.
 
     Args:
         spec: Shape and number of levels of the data, (C, H, W).
@@ -94,7 +94,7 @@ class RowLSTM(ResidualDecoder):
 
 
 class DiagonalBiLSTM(ResidualDecoder):
-    r"""LSTMs that go over the diagonals from both upper corners, so that a pixel sees the whole past.
+    r"""LSTMs over the diagonals from both upper corners; the receptive field of a pixel is the whole past.
 
     .. math::
         [o_{ij}, f_{ij}, i_{ij}, g_{ij}] &= K^{ss} [h_{i-1,j}, h_{i,j-1}] + K^{is} x_{ij} + V^\top c \\
@@ -107,12 +107,11 @@ class DiagonalBiLSTM(ResidualDecoder):
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), sections 3.2 and 3.3, figure 3, table 1.
         https://arxiv.org/abs/1601.06759
-        Differs from the paper in: a context :math:`c`, which this network does not have there, enters all gates
-        of every layer as a bias, by the :math:`V^\top c` of the Gated PixelCNN. The maps have one column more
-        than the image. The features of a pixel know the pixels before it but, by mask A, not the pixel itself;
-        so the last pixel of a row is known only to those after it, and they all lie in later rows. Without
-        the column the right direction, which sees no features but those of the rows above, would never learn
-        of it, and most pixels of the next row would not see it at all.
+        Differs from the paper in: a context :math:`c` enters all gates of every layer as a bias, by the
+        :math:`V^\top c` of the Gated PixelCNN. The maps have one column more than the image. By mask A, the
+        features of a pixel depend on the pixels before it and not on the pixel itself. So no features of a row
+        depend on its last pixel. The additional column does; through it the right direction passes the last
+        pixel to the next row.
 
     Args:
         spec: Shape and number of levels of the data, (C, H, W).
@@ -167,7 +166,7 @@ class DiagonalBiLSTM(ResidualDecoder):
         )
 
     def plan_layer(self, draft: Draft, layer: DiagonalBiLSTMLayer, features: Ref, context: Tensor | None) -> Ref:  # type: ignore[override]
-        """The left LSTM a pixel at a time; the right one over every finished row, which the next row sees."""
+        """The left LSTM a pixel at a time; the right one over every finished row, for the next row."""
         channels = layer.state_to_state.channels
         left, left_cell, right, right_cell = (draft.map(channels) for _ in range(4))
         to_left, to_right = matrix(layer.input_to_state).chunk(2, dim=1)

@@ -1,4 +1,4 @@
-"""What PixelCNN, Row LSTM and Diagonal BiLSTM share: all but their residual layers."""
+"""The base of PixelCNN, Row LSTM and Diagonal BiLSTM, which differ in their residual layers."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
 
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), table 1. https://arxiv.org/abs/1601.06759
-        Differs from the paper in: a context c, which these networks do not have there, is added as a bias
-        to the first layer, to every residual layer and to the output layer, as in the Gated PixelCNN.
+        Differs from the paper in: a context c enters the first layer, every residual layer and the output layer
+        as a bias, as in the Gated PixelCNN.
 
     Args:
         spec: Shape and number of levels of the data, (C, H, W).
@@ -44,7 +44,7 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
         channel_masked: Whether the network orders the colour channels.
 
     Attributes:
-        columns_beyond: How many columns to the right of the image the layers need; 0 or 1.
+        columns_beyond: Number of columns that the layers need to the right of the image; 0 or 1.
 
     Raises:
         ValueError: If the first kernel's size is even, there are no layers, the data are not images, or channels
@@ -110,7 +110,7 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
         return params[..., : x.shape[-1]]
 
     def plan(self) -> Plan:
-        """What the rows above contribute a row at a time, the rest a pixel at a time."""
+        """The sums over the rows above a row at a time, the rest a pixel at a time."""
         levels = self.signal(torch.arange(self.spec.levels, device=self.head.weight.device))[:, None]
         draft = Draft(
             self.spec.shape,
@@ -130,7 +130,7 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
 
     @abstractmethod
     def plan_layer(self, draft: Draft, layer: nn.Module, features: Ref, context: Tensor | None) -> Ref:
-        """The products of one residual layer. context: V, (D, layer.context_width) -> where its features are."""
+        """The products of one residual layer. context: V, (D, layer.context_width) -> the place of its features."""
 
     def context_matrices(self) -> list[Tensor] | list[None]:
         """V of the first layer, every residual layer and the output layer, (D, width) each; None without a context."""

@@ -21,25 +21,25 @@ class WaveNet(AutoregressiveDecoder):
     .. math:: y = \tanh(W_f * x + V_f^\top c) \odot \sigma(W_g * x + V_g^\top c)
 
     The context c enters both gates of every layer, from one fused projection. It is a vector, broadcast over time
-    (the paper's global conditioning: who speaks), or a map (its local conditioning: what is said when).
+    (the paper's global conditioning, such as the speaker), or a map (its local conditioning, such as phonemes).
 
     Reference:
         WaveNet: A Generative Model for Raw Audio (van den Oord et al., 2016), eq. 2 and 3, figure 4.
         https://arxiv.org/abs/1609.03499
-        Differs from the paper in: the first causal convolution has width 1. It is the 1x1 convolution of x one-hot,
-        written as a lookup, which is exact and fast, and is delayed by one sample, so no other layer need be; levels
-        next to each other start with like weights, which trains faster than chance weights. All
-        skip connections are one 1x1 convolution of the concatenated gates, which is the same as their sum. The two
-        rectifiers behind them are smooth (SiLU), as in our GatedPixelCNN: a small network loses no unit to zero.
+        Differs from the paper in: the first causal convolution has width 1. It is an embedding, equal to a 1x1
+        convolution of x one-hot, delayed by one sample; no other layer is delayed. Adjacent levels start with
+        similar weights, which trains faster than independent ones. All skip connections are one 1x1 convolution
+        of the concatenated gates, equal to their sum. The activation of the two layers behind them is SiLU, so
+        that no unit of a small network is always zero.
 
     Args:
         spec: Shape and number of levels of the data, (1, T).
         num_params: Likelihood parameters P per site.
         context_dim: Width D of the context, 0 for none.
-        num_stacks: How often the dilations 1, 2, 4, ... are repeated.
+        num_stacks: Number of repetitions of the dilations 1, 2, 4, ...
         num_layers_per_stack: Number of dilations; the last one is 2^(num_layers_per_stack − 1).
         channels: p, feature maps of the residual connections and of each gate.
-        head_channels: Feature maps of the skip connections and of the two layers that make params of them.
+        head_channels: Feature maps of the skip connections and of the hidden layer after them.
 
     Shape:
         x: (B, 1, T) integers in [0, K).  context: (B, D) or (B, D, T).  Returns (B, P, T).
@@ -132,7 +132,7 @@ class WaveNet(AutoregressiveDecoder):
 
 
 def sinusoids(levels: int, channels: int) -> Tensor:
-    r"""Features of each level by which near levels are alike: sines and cosines of the signal, slow and fast.
+    r"""Features of each level, similar for adjacent levels: sines and cosines of the signal.
 
     .. math:: \sin(\omega_i s_k),\ \cos(\omega_i s_k), \qquad s_k = \frac{2k}{K-1} - 1, \quad 1 \le \omega_i \le K / 8
 

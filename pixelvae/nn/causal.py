@@ -1,4 +1,4 @@
-"""Causality by shape: shifts, one-sided padding, and masked weights only where channels are ordered."""
+"""Causal layers: shifts and one-sided padding; masks only for the order of the colour channels."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from torch import Tensor, nn
 
 
 def shift_down(x: Tensor) -> Tensor:
-    """Row i shows what row i-1 held; the first row is zero. (B, C, H, W) -> same."""
+    """Shift the rows down by one; the first row is zero. (B, C, H, W) -> same."""
     return F.pad(x, (0, 0, 1, 0))[:, :, :-1]
 
 
 def shift_right(x: Tensor) -> Tensor:
-    """Column j shows what column j-1 held; the first column is zero. (B, C, H, W) -> same."""
+    """Shift the columns right by one; the first column is zero. (B, C, H, W) -> same."""
     return F.pad(x, (1, 0))[..., :-1]
 
 
 class CausalConv2d(nn.Conv2d):
     """A convolution over the rows ``i-rows+1 .. i`` and the columns ``j-columns+1 .. j`` (or centred on j).
 
-    No mask where a shape will do: the kernel has the causal shape, and all padding lies before the site.
+    The kernel has the causal shape, so it needs no mask. All padding lies before the site.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         rows: Height of the kernel; its last row is the current one.
         columns: Width of the kernel.
-        centred: If true, the columns are centred on j (``columns`` odd): the vertical stack, whose rows
-            are all in the past. Else the last column is the current one: the horizontal stack.
-        current_mask: (out_channels, in_channels), multiplies the weight of the current site's tap (the
-            last one) in the forward pass: the order of the colour channels. None where there is one channel.
+        centred: Whether the columns are centred on j, for the vertical stack; ``columns`` is then odd. Else the
+            last column is the current one, for the horizontal stack.
+        current_mask: (out_channels, in_channels), the order of the colour channels; it multiplies the weight of
+            the current site's tap (the last one) in the forward pass. None for one channel.
 
     Shape:
         (B, in_channels, H, W) -> (B, out_channels, H, W).
@@ -68,10 +68,10 @@ class CausalConv2d(nn.Conv2d):
 
 
 def channel_mask(out_channels: int, in_channels: int, groups: int, *, strict: bool) -> Tensor:
-    """Which output channel may see which input channel of the same site, both split into R, G, B groups.
+    """Mask of a site's own channels, in which ordered groups (R, G, B) of outputs see groups of inputs.
 
-    Channels lie in ``groups`` equal consecutive blocks. Group c sees the groups < c if ``strict`` (mask A,
-    where the input is x itself), else <= c (mask B).
+    Groups are consecutive blocks of equal size. Group c sees the groups < c if ``strict`` (mask A, for the input x),
+    else the groups <= c (mask B).
 
     Shape:
         Returns (out_channels, in_channels) of zeros and ones.
@@ -119,5 +119,5 @@ class Pointwise(nn.Conv2d):
 
 
 def matrix(conv: Pointwise) -> Tensor:
-    """A 1x1 convolution for row vectors of features. -> (in_channels, out_channels)."""
+    """The weight of a 1x1 convolution, to multiply row vectors of features. -> (in_channels, out_channels)."""
     return conv.causal_weight()[:, :, 0, 0].mT

@@ -1,4 +1,4 @@
-"""The projection by which a context enters all layers of a decoder."""
+"""The projection of a context to the biases of all layers of a decoder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class ContextProjection(nn.Module):
-    r""":math:`V_l^\top c` for all layers l in one product: what conditions each of them, as a bias.
+    r""":math:`V_l^\top c`, the biases of all layers l, in one product.
 
     Reference:
         Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), eq. 4 and section 2.3.

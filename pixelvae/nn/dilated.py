@@ -1,4 +1,4 @@
-"""One layer of WaveNet: a causal convolution of two taps, far apart, through the gate."""
+"""One layer of WaveNet: a gated causal convolution of two distant taps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pixelvae.nn.gated import gate
 
 
 def delay(x: Tensor, steps: int) -> Tensor:
-    """Site t shows what site t − steps held; the first ones are zero. (B, C, T) -> same.
+    """Shift the samples by ``steps``; the first ones are zero. (B, C, T) -> same.
 
     Example:
         >>> delay(torch.tensor([[[1.0, 2.0, 3.0]]]), 2)
@@ -24,8 +24,8 @@ class DilatedLayer(nn.Module):
 
     .. math:: y_t = \mathrm{gate}(W [h_{t-d}, h_t] + b + V^\top c_t), \qquad h'_t = h_t + W_r\, y_t
 
-    Its two taps are one 1x1 convolution of [h_{t−d}, h_t]: the same numbers as a dilated convolution's, and on a
-    CPU a third faster, forward and backward. W_r has no bias, for the next layer's b does its work.
+    The two taps are one 1x1 convolution of [h_{t−d}, h_t]: equal to a dilated convolution, and a third faster on a
+    CPU, forward and backward. W_r has no bias; the next layer's b replaces it.
 
     Reference:
         WaveNet: A Generative Model for Raw Audio (van den Oord et al., 2016), sections 2.1 to 2.5, figure 4.
@@ -33,8 +33,8 @@ class DilatedLayer(nn.Module):
 
     Args:
         channels: p, of h and y.
-        dilation: d, how far apart the two taps are.
-        last: The last layer's h' is used by nobody: it has the gate's output y alone.
+        dilation: d, the distance of the two taps.
+        last: Whether this is the last layer, which has the gate's output y and no h'.
 
     Shape:
         h: (B, p, T); context: broadcastable to (B, 2p, T).  Returns h' and y, each (B, p, T).

@@ -1,13 +1,13 @@
 // A layer of a Gated PixelCNN, forward and backward, row by row in cache: a_v = W_v*v + V_v c + b_v, v' = gate(a_v),
 // a_h = W_h*h + W_vh a_v + V_h c + b_h, y = gate(a_h), h' = h + W_r y + b_r. Backward computes a_v and a_h once more,
-// which is cheaper than to read them. Maps are (B, H, W, channels) of bfloat16. In cache a row has room for a multiple
-// of 32 sites: the zeros at its end are its right margin, and the left margin of the next row.
+// which is cheaper than reading them. Maps are (B, H, W, channels) of bfloat16. In cache a row holds a multiple of 32
+// sites; the zeros at its end are its right margin and the left margin of the next row.
 #include <algorithm>
 
 #include "fused_tiles.h"
 
 constexpr int LEAD = 64, SLACK = 96;  // sites before and after a map in cache
-constexpr int GROUPS = 16;            // of images, each with sums of its own: results do not depend on the threads
+constexpr int GROUPS = 16;            // of images, each with its own sums: results do not depend on the number of threads
 
 struct Sizes { int B, H, W, in, p, rows, columns, taps, D, first, last, threads; };
 
@@ -22,7 +22,7 @@ struct Tensors {  // null where there is none
     float *dbias_v, *dbias_h, *dbias_r;             // (B, 2p), (B, 2p), (B, p)
 };
 
-struct Weight {  // (out, rows, taps, in), packed for products with what comes in, and turned round for gradients
+struct Weight {  // (out, rows, taps, in), packed for products with inputs, and transposed for gradients
     int rows, taps, in, out, chunks, chunks_back;
     float *gradient;
     Array<bf16> ahead, back;
@@ -75,8 +75,8 @@ struct Layer {
           cv(1, 1, s.D, P, m.vv, m.dvv), ch(1, 1, s.D, P, m.vh, m.dvh) {
         for (Weight *w : {&v, &h, &vh, &r, &cv, &ch}) w->at = size, size += w->rows * w->taps * w->tap();
     }
-    long above(int i) const { return LEAD + (long)(s.rows - 1 + i) * Wp; }  // row i where rows lie above the image
-    long below(int i) const { return LEAD + (long)i * Wp; }                  // and where they lie below it
+    long above(int i) const { return LEAD + (long)(s.rows - 1 + i) * Wp; }  // row i, with margin rows above the image
+    long below(int i) const { return LEAD + (long)i * Wp; }                  // row i, with margin rows below the image
 };
 
 struct Image {  // one image in cache
@@ -158,14 +158,14 @@ struct Backward {
         im.read(b);
         std::fill_n(m.dbias_v + (long)b * l.P, l.P, 0.f), std::fill_n(m.dbias_h + (long)b * l.P, l.P, 0.f);
         if (!s.last) std::fill_n(m.dbias_r + (long)b * s.p, s.p, 0.f);
-        for (int i = s.H - 1; i >= 0; i--) {  // upwards: v of a row is seen by that row and by rows below
+        for (int i = s.H - 1; i >= 0; i--) {  // upwards: v of a row enters that row and rows below
             const long row = ((long)b * s.H + i) * s.W;
             im.sums(b, i);
             horizontal(b, i, row), vertical(b, i, row), inputs(i, row), turn(i);
         }
         weights(sums);
     }
-    void horizontal(int b, int i, long row) {  // da_h, and y once more
+    void horizontal(int b, int i, long row) {  // da_h, and y again
         const int p = s.p, P = l.P, W = s.W, last = s.last;
         if (!last) memcpy(dh_row.data(), m.dh_out + row * p, W * p * 2);
         for (int j = 0; j < l.Wp && !last; j += SITES) {
@@ -189,7 +189,7 @@ struct Backward {
             if (!last) add(m.dbias_r + (long)b * p + k, sr);
         }
     }
-    void vertical(int b, int i, long row) {  // da_v = W_vh^T da_h, and what comes through v'
+    void vertical(int b, int i, long row) {  // da_v = W_vh^T da_h, plus the gradient through v'
         const int p = s.p, P = l.P, W = s.W, last = s.last;
         for (int j = 0; j < l.Wp; j += SITES) {
             Product across = l.vh.against(&dah[(l.below(i) + j) * P]);
@@ -235,7 +235,7 @@ struct Backward {
         for (int r = 0; r < s.rows; r++) products[r] = l.v.against(&dav[(l.below(i + r) - l.half) * P], r);
         product(products, s.rows, m.dv + row * s.in, s.in, false);
     }
-    void turn(int i) {  // sites along the rows, as the gradients of the weights want them
+    void turn(int i) {  // sites along the rows, the layout for the gradients of the weights
         for (int j = 0; j < l.Wp; j += SITES) {
             const long x = l.above(i) + j, u = l.below(i) + j, q = (long)i * l.Wp + j;
             transposed(&im.v[x * s.in], s.in, &vT[x], l.lines), transposed(&im.h[x * s.in], s.in, &hT[x], l.lines);

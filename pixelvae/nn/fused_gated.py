@@ -18,15 +18,15 @@ from pixelvae.native import BuildError, build
 
 Layer = Any  # a GatedLayer, whose file imports this one
 FLAGS = ("-march=native", "-fopenmp", "-mamx-tile", "-mamx-bf16", "-mavx512bf16")
-TILE = 16  # channels that are worked on at once
-MOST = 15  # rows and columns of a kernel
+TILE = 16  # channels of a tile
+MOST = 15  # largest number of rows or columns of a kernel
 INPUTS = ("v", "h", "c", "wv", "wh", "wvh", "wr", "vv", "vh", "bias_v", "bias_h", "bias_r")
 OUTPUTS = ("v_out", "h_out", "y")
 SIZES = ("B", "H", "W", "in", "p", "rows", "columns", "taps", "D", "first", "last", "threads")
 
 
 class Projection(NamedTuple):
-    """V c of a map c, which the layer is to compute itself. context: (B, D, H, W); weight: (2p, D)."""
+    """V c of a map c, computed inside the fused layer. context: (B, D, H, W); weight: (2p, D)."""
 
     context: Tensor
     weight: Tensor
@@ -40,13 +40,13 @@ LayerContext = Tensor | float | Projection
 
 
 def runs(layer: Layer) -> bool:
-    """Whether the layer is fused here and now: enabled, and training in bfloat16 autocast on the CPU."""
+    """Whether the layer runs fused: enabled, and training in bfloat16 autocast on the CPU."""
     autocast = layer.fused and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
     return autocast and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def takes(v_context: LayerContext, h_context: LayerContext) -> bool:
-    """Whether both contexts are of a kind that the fused layer reads: projections, or vectors and numbers."""
+    """Whether the fused layer supports both contexts: projections, or vectors and numbers."""
     kinds = [isinstance(context, Projection) for context in (v_context, h_context)]
     vectors = [not isinstance(c, Tensor) or c.shape[2:] == (1, 1) for c in (v_context, h_context)]
     return all(kinds) or (not any(kinds) and all(vectors))
@@ -55,7 +55,7 @@ def takes(v_context: LayerContext, h_context: LayerContext) -> bool:
 def gated_layer(
     layer: Layer, v: Tensor, h: Tensor, v_context: LayerContext, h_context: LayerContext
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What :class:`GatedLayer` computes, for contexts that :func:`takes` takes; v and h of the first get no gradient.
+    """The outputs of :class:`GatedLayer`, if :func:`takes`; v and h of the first layer get no gradient.
 
     Shape:
         v, h: (B, in_channels, H, W).  Returns v', h' and y, each (B, p, H, W) of bfloat16; of the last v, h, y.
@@ -91,7 +91,7 @@ def gated_layer(
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled code, or None where the CPU or the compiler is not there for it."""
+    """The compiled code, or None without AMX or without a C++ compiler."""
     if sys.platform != "linux" or not (torch.cpu._is_amx_tile_supported() and torch.cpu._is_avx512_bf16_supported()):
         return None
     try:
@@ -103,7 +103,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def fits(layer: Layer) -> bool:
-    """Whether the layer's sizes are those of whole tiles, and its weights float32."""
+    """Whether the layer's sizes are multiples of tiles, and its weights float32."""
     channels, (rows, columns) = layer.vertical.in_channels, layer.vertical.kernel_size
     small = max(rows, columns, layer.horizontal.kernel_size[1]) <= MOST
     whole = layer.vertical.out_channels % (2 * TILE) == 0 and (layer.first or channels % TILE == 0)
@@ -126,7 +126,7 @@ def _map(B: int, C: int, H: int, W: int) -> Tensor:
 
 
 def _as_map(x: Tensor) -> Tensor:
-    """In bfloat16 and channels_last, with the very strides that :func:`_map` gives."""
+    """In bfloat16 and channels_last, with the strides of :func:`_map`."""
     _, C, H, W = x.shape
     fits = x.dtype == torch.bfloat16 and x.stride() == (C * H * W, 1, W * C, C)
     return x if fits else _map(*x.shape).copy_(x)
@@ -165,7 +165,7 @@ def gated(
     bias_r: Tensor,
     kernel: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """v', h', y of a layer; tensors without elements where there is none.
+    """v', h', y of a layer; absent tensors have no elements.
 
     Shape:
         c: (B, D, H, W).  Weights: (out, rows, columns, in) or (out, in).  bias_v, bias_h: (B, 2p).  bias_r: (p,).
@@ -184,7 +184,7 @@ def _(v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.library.custom_op("pixelvae::gated_backward", mutates_args=())
 def gated_backward(gradients: list[Tensor], inputs: list[Tensor], kernel: list[int]) -> list[Tensor]:
-    """The gradients of all inputs of :func:`gated`; bias_r's is (B, p), yet to be summed."""
+    """The gradients of all inputs of :func:`gated`; that of bias_r is (B, p), before the sum over examples."""
     out = _gradients(inputs, bool(kernel[-2]))
     given = {f"d{name}": _as_map(x) for name, x in zip(OUTPUTS, gradients, strict=True) if x.numel()}
     _call("gated_backward", inputs, kernel, given | dict(zip((f"d{name}" for name in INPUTS), out, strict=True)))

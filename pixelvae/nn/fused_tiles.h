@@ -12,9 +12,9 @@
 using bf16 = uint16_t;
 using Vec = __m512;
 constexpr int TILE = 512;   // bfloat16 of a tile: 16 rows of 32
-constexpr int SITES = 32;   // that are worked on at once
+constexpr int SITES = 32;   // in a product
 
-template <class T> struct Aligned {  // to cache lines, which rows of tiles must not straddle
+template <class T> struct Aligned {  // to cache lines: rows of tiles must not cross them
     using value_type = T;
     Aligned() = default;
     template <class U> Aligned(const Aligned<U> &) {}
@@ -25,10 +25,10 @@ template <class T> struct Aligned {  // to cache lines, which rows of tiles must
 };
 template <class T> using Array = std::vector<T, Aligned<T>>;
 
-// The compiler does not know what instructions on tiles read and write.
+// Tile instructions read and write memory that the compiler does not see.
 inline void fence(const void *seen = nullptr) { asm volatile("" : : "r"(seen) : "memory"); }
 
-struct Tiles {  // all eight as 16 rows of 64 bytes, while this lives
+struct Tiles {  // all eight as 16 rows of 64 bytes, during the lifetime of this object
     alignas(64) uint8_t before[64] = {}, now[64] = {1};
     Tiles() {
         for (int t = 0; t < 8; t++) now[16 + 2 * t] = 64, now[48 + t] = 16;
@@ -53,7 +53,7 @@ inline Vec load(const bf16 *x) {
 inline void store(bf16 *x, Vec a) { _mm256_storeu_si256((__m256i *)x, (__m256i)_mm512_cvtneps_pbh(a)); }
 inline void add(float *x, Vec a) { _mm512_storeu_ps(x, load(x) + a); }
 
-// 2^x with a relative error below 1e-4: a twentieth of what rounding to bfloat16 costs.
+// 2^x with a relative error below 1e-4, a twentieth of the rounding error of bfloat16.
 inline Vec exp2_of(Vec x) {
     Vec f = _mm512_reduce_ps(x, 1), q = _mm512_fmadd_ps(set(0.07802419f), f, set(0.22606721f));
     q = _mm512_fmadd_ps(_mm512_fmadd_ps(q, f, set(0.69583374f)), f, set(0.99992517f));

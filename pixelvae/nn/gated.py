@@ -1,4 +1,4 @@
-"""The gate, and the layer of two stacks that is made of it."""
+"""The gate, and the gated layer of two stacks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def gate(a: Tensor) -> Tensor:
 
     .. math:: y = \tanh(a_f) \odot \sigma(a_g)
 
-    tanh is written as 2σ(2a) − 1: equal to rounding, and several times faster on a CPU.
+    tanh(a) is computed as 2σ(2a) − 1: equal to rounding, and several times faster on a CPU.
 
     Reference:
         Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), eq. 2.
@@ -40,20 +40,20 @@ class GatedLayer(nn.Module):
         a_h = W_h * h + W_{vh} a_v + V_h^\top c, \quad h' = h + W_r\, \mathrm{gate}(a_h)
 
     The inputs are shifted once, before the first layer: v holds rows above, h the pixels to the left. So the
-    kernels have causal shapes and no mask; only colour needs one, at the current pixel of the horizontal stack.
+    kernels have causal shapes and no mask. Colour channels need one, at the current pixel of the horizontal stack.
 
     Args:
         in_channels: Channels of v and h at the input.
         channels: p, of v' and h'.
-        rows: Rows of the vertical kernel, the newest first past row included.
+        rows: Rows of the vertical kernel.
         columns: Width of the vertical kernel, odd.
         taps: Width of the horizontal kernel.
-        mask: (p, p) order of the colour channels, None where there is one.
-        first: The first layer's h is the image, which cannot be added to h'.
-        last: The last layer's h' is used by nobody: it has the gate's output y alone.
+        mask: (p, p) order of the colour channels, None for one channel.
+        first: Whether this is the first layer; its h is the image and is not added to h'.
+        last: Whether this is the last layer, which computes y alone.
 
     Attributes:
-        fused: Whether training in bfloat16 on the CPU runs as one piece of native code: :mod:`pixelvae.nn.fused_gated`.
+        fused: Whether bfloat16 training on the CPU runs in native code, :mod:`pixelvae.nn.fused_gated`.
 
     Shape:
         v, h: (B, in_channels, H, W); v_context, h_context: broadcastable to (B, 2p, H, W), or projections of maps.
@@ -86,7 +86,9 @@ class GatedLayer(nn.Module):
         self, v: Tensor, h: Tensor, v_context: LayerContext, h_context: LayerContext
     ) -> tuple[Tensor, Tensor, Tensor]:
         """v, h and the contexts of both gates -> v', h', y."""
-        learned = self.first and (v.requires_grad or h.requires_grad)  # the native code takes the first for data
+        learned = self.first and (
+            v.requires_grad or h.requires_grad
+        )  # the native code gives the first layer's input no gradient
         if fused_gated.runs(self) and fused_gated.takes(v_context, h_context) and not learned:
             return fused_gated.gated_layer(self, v, h, v_context, h_context)
         v_context = v_context.value() if isinstance(v_context, Projection) else v_context
@@ -100,7 +102,7 @@ class GatedLayer(nn.Module):
 
 
 def fuse(model: nn.Module) -> None:
-    """Let the gated layers that it fits train as native code, where the CPU has AMX and a C++ compiler is there."""
+    """Train the gated layers of suitable sizes in native code, if there are AMX and a C++ compiler."""
     layers = [m for m in model.modules() if isinstance(m, GatedLayer) and fused_gated.fits(m)]
     if layers and fused_gated.library() is not None:
         for layer in layers:

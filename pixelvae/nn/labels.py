@@ -1,4 +1,4 @@
-"""Class labels as one-hot vectors beside features: how encoders and contexts take them."""
+"""Class labels as one-hot vectors, concatenated to features, for encoders and contexts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def join_labels(features: Tensor | None, y: Tensor | None, num_classes: tuple[int, ...]) -> Tensor | None:
-    """Features, and beside them every kind of label one-hot.
+    """Concatenate features and the one-hot vectors of every kind of label.
 
     Args:
         features: (B, F), or None.

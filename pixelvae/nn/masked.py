@@ -1,4 +1,4 @@
-"""The masked convolution of PixelCNN, and the residual block that is made of it."""
+"""The masked convolution and the residual block of PixelCNN."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from pixelvae.nn.causal import Pointwise, channel_mask
 
 
 class MaskedConv2d(nn.Conv2d):
-    r"""A k x k convolution that sees the pixels before the current one in raster order, and of that one a part.
+    r"""A k x k convolution over the pixels before the current one in raster order, and over some of its channels.
 
     .. math:: y = (M \odot W) * x + b
 
-    The mask multiplies the weight in the forward pass, so masked entries get no gradient. Rows below the current
-    one need no mask: the kernel does not have them.
+    The mask multiplies the weight in the forward pass, so masked entries get no gradient.
 
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), section 3.4. https://arxiv.org/abs/1601.06759
@@ -25,8 +24,8 @@ class MaskedConv2d(nn.Conv2d):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Odd size k.
-        current: (out_channels, in_channels), which output channel sees which input channel of the current pixel:
-            ``channel_mask(..., strict=True)`` makes this the paper's mask A, ``strict=False`` its mask B.
+        current: (out_channels, in_channels), the mask of the current pixel: of ``channel_mask``, ``strict=True`` is
+            the paper's mask A, ``strict=False`` its mask B.
 
     Shape:
         (B, in_channels, H, W) -> (B, out_channels, H, W).
@@ -44,7 +43,7 @@ class MaskedConv2d(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
 
     def causal_weight(self) -> Tensor:
-        """The weight that is really applied."""
+        """The weight times the mask."""
         return self.weight * self.mask
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +56,7 @@ class MaskedBlock(nn.Module):
 
     .. math:: y = x + W_3\, r\big(W_2 * r(W_1 r(x)) + V^\top c\big), \qquad r = \max(0, \cdot)
 
-    All three convolutions have mask B. With k = 1 the block sees nothing but its own pixel.
+    All three convolutions have mask B. With k = 1 the block is pointwise.
 
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), figure 5 left. https://arxiv.org/abs/1601.06759
@@ -90,7 +89,7 @@ class MaskedBlock(nn.Module):
 
 
 def order(out_channels: int, in_channels: int, groups: int, *, gates: int = 1) -> Tensor | None:
-    """Mask B of one pixel, the same for each of ``gates`` blocks of output channels; None where all is seen.
+    """Mask B of one pixel, repeated for ``gates`` blocks of output channels; None for one group.
 
     Shape:
         Returns (gates * out_channels, in_channels).

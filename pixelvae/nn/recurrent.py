@@ -1,4 +1,4 @@
-"""The two LSTM layers of PixelRNN: over rows, and over diagonals from both sides."""
+"""The two LSTM layers of PixelRNN: over rows, and over diagonals in two directions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def lstm(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
     .. math:: c' = \sigma(a_f) \odot c + \sigma(a_i) \odot \tanh(a_g), \qquad h = \sigma(a_o) \odot \tanh(c')
 
-    Where all sums and the cell are zero, h and c' are zero too: outside of the image nothing happens.
+    Where all sums and the cell are zero, h and c' are zero too. So the padding stays zero.
 
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), eq. 3. https://arxiv.org/abs/1601.06759
@@ -35,7 +35,7 @@ def lstm(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _tanh(a: Tensor) -> Tensor:
-    return 2 * (2 * a).sigmoid() - 1  # as in the gate: equal to rounding, faster on a CPU
+    return 2 * (2 * a).sigmoid() - 1  # equal to rounding, faster on a CPU
 
 
 class StateToState(nn.Module):
@@ -43,13 +43,13 @@ class StateToState(nn.Module):
 
     .. math:: [o_t, f_t, i_t, g_t] = K^{ss} \circledast h_{t-1} + (K^{is} \circledast x)_t
 
-    A line is a row or a diagonal. The taps of the convolution begin ``before`` places ahead of the place itself.
-    Several recurrences (the two directions) run side by side, each with a weight of its own.
+    A line is a row or a diagonal. The taps of the convolution begin ``before`` places to the left of the current
+    one. Several recurrences (the two directions) run in parallel, each with its own weight.
 
     Args:
         channels: h.
         taps: Width K of the convolution.
-        before: How many of the taps lie ahead of the place itself.
+        before: Number of taps to the left of the current place.
         directions: Number D of recurrences.
 
     Shape:
@@ -63,7 +63,7 @@ class StateToState(nn.Module):
         nn.init.uniform_(self.weight, -((taps * channels) ** -0.5), (taps * channels) ** -0.5)
 
     def sums(self, h: Tensor) -> Tensor:
-        """What the states of one line say to the gates of the next. (D, N, B, h) -> (D, N, B, 4h)."""
+        """State-to-state sums of a line, from the states of the line before. (D, N, B, h) -> (D, N, B, 4h)."""
         padded, places = F.pad(h, self.pad), h.shape[1:3]
         seen = torch.cat([padded[:, k : k + places[0]] for k in range(self.taps)], dim=-1)  # (D, N, B, K·h)
         return torch.bmm(seen.flatten(1, 2), self.weight).unflatten(1, places)
@@ -85,12 +85,12 @@ class StateToState(nn.Module):
 
 
 class RowLSTMLayer(nn.Module):
-    r"""An LSTM that goes down the rows, each place of a row seeing k places of the row above.
+    r"""An LSTM over the rows; each place reads the states of k places of the row above.
 
     .. math::
         [o_i, f_i, i_i, g_i] = K^{ss} \circledast h_{i-1} + K^{is} \circledast x_i + V^\top c, \qquad y = x + W h
 
-    K^ss and K^is are 1-D convolutions along the row; K^is has mask B, and 1x1 W brings h features back to 2h.
+    K^ss and K^is are 1-D convolutions along the row; K^is has mask B. The 1x1 convolution W has 2h outputs.
 
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), sections 3.1 and 3.3, eq. 3.
@@ -124,14 +124,14 @@ class RowLSTMLayer(nn.Module):
 
 
 class DiagonalBiLSTMLayer(nn.Module):
-    r"""Two LSTMs that go over the diagonals, from the upper left and from the upper right.
+    r"""Two LSTMs over the diagonals, from the upper left and from the upper right.
 
     .. math::
         [o_{ij}, f_{ij}, i_{ij}, g_{ij}] = K^{ss} [h_{i-1,j}, h_{i,j-1}] + K^{is} x_{ij} + V^\top c, \qquad
         y_{ij} = x_{ij} + W (h^{left}_{ij} + h^{right}_{i-1,j})
 
-    The left one sees all that lies above and to the left; the right one, its mirror image, all above and to the
-    right, and is shifted down by one row, since to the right in the current row lies the future.
+    The left one covers everything above and to the left. The right one, its mirror image, covers everything above
+    and to the right; it is shifted down by one row, as later pixels lie to the right in the current row.
 
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), sections 3.2 and 3.3, figure 3.

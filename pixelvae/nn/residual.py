@@ -1,4 +1,4 @@
-"""The residual blocks that encoders and the maps of contexts are built of."""
+"""The residual blocks of encoders and contexts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Residual(nn.Module):
 
 
 class Residual1d(nn.Module):
-    r"""x + W_2 * silu(W_1 * silu(x)), kernels of 3 samples: the same for sounds.
+    r"""x + W_2 * silu(W_1 * silu(x)), kernels of 3 samples, for sounds.
 
     Shape:
         (B, channels, T) -> same.

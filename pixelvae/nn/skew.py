@@ -1,4 +1,4 @@
-"""Skewing: a map's diagonals become columns, so that a recurrence can run over them."""
+"""Skewing turns a map's diagonals into columns, for a recurrence over them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def skew(x: Tensor) -> Tensor:
-    """Shift row i to the right by i; what is freed is zero. (N, H, W, ...) -> (N, H, H + W - 1, ...).
+    """Shift row i to the right by i; new places are zero. (N, H, W, ...) -> (N, H, H + W - 1, ...).
 
     Column t then holds the pixels (i, t - i): a diagonal from the lower left to the upper right.
 
@@ -21,7 +21,7 @@ def skew(x: Tensor) -> Tensor:
                  [0, 4, 5, 6]]])
     """
     height, width = x.shape[1:3]
-    # Rows of H + W places, read again as rows of H + W - 1, begin one place later each.
+    # Rows of H + W places, read as rows of H + W - 1, each begin one place later.
     places = _pad_columns(x, height).flatten(1, 2)[:, :-height]
     return places.unflatten(1, (height, height + width - 1))
 

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelvae.sampling.plan import Plan, Product, Ref, Source, merged
+from pixelvae.sampling.plan import Activation, Map, Plan, Product, Ref, Source, merged
 from pixelvae.sampling.stepper import Stepper
 
-MOST_PERIOD = 64  # rows whose views are kept
+Call = Callable[[], object]
 
 
 class Operation(NamedTuple):
-    """A product with its own copy of the weights: the sources' matrices below each other, (K, N)."""
+    """A product with its own copy of the weights: the matrices of its sources below each other, (K, N)."""
 
     product: Product
     sources: list[Source]
     weight: Tensor | None
     bias: Tensor | None
     context: Tensor | None
-    with_context: Tensor | None  # the same with V below
+    with_context: Tensor | None  # the weight with V below
 
-    def is_mapped(self, context: Tensor | None) -> bool:
-        """Whether a map of context enters, which is one more source."""
-        return self.context is not None and context is not None and context.ndim > 2
-
-
-class Views(NamedTuple):
-    """What an operation reads, each (B * columns, size), and what it writes, (B, columns, size)."""
-
-    inputs: list[Tensor]
-    add: Tensor | None
-    out: Tensor
-    cell: Tensor | None
-    cell_out: Tensor | None
+    @property
+    def depth(self) -> int:
+        """Number of inputs, those of a map of context included."""
+        return sum(0 if matrix is None else len(matrix) for matrix in (self.weight, self.context))
 
 
 class EagerWeights:
@@ -58,8 +50,20 @@ class EagerWeights:
         return Operation(product, sources, weight, bias, context, with_context)
 
 
-class EagerStepper(Stepper):
-    """Keeps the maps of a plan as (rows, B, columns, stride) and computes its products by ``addmm``.
+class _Task(NamedTuple):
+    """An operation of one walk, and its calls by (column, row modulo period)."""
+
+    op: Operation
+    bias: Tensor | None  # (N,), or (B, 1, N) with the V^T c of a vector
+    period: int
+    calls: dict[tuple[int, int], list[Call]]
+
+
+class EagerPlan:
+    """Computes the products of a plan by calls of PyTorch that write into views of the maps.
+
+    A map lies in memory as (rows, B, columns, stride). The calls of a product at a place of a ring are made once and
+    repeated whenever the ring is there again. They read and write this memory alone, so a device can record them.
 
     Memory is O(B · columns · rows of every ring), whatever the number of sites.
 
@@ -67,156 +71,209 @@ class EagerStepper(Stepper):
         weights: The plan.
         context: (B, D), (B, D, *S) or None.
         batch_size: B.
+
+    Attributes:
+        period: Number of rows after which the same calls come again.
     """
 
     @torch.inference_mode(False)  # so that the maps can be written in any mode
     @torch.no_grad()
     def __init__(self, weights: EagerWeights, context: Tensor | None, batch_size: int) -> None:
         self.weights, self.plan, self.batch_size = weights, weights.plan, batch_size
-        self.maps = [
-            weights.levels.new_zeros(m.rows, batch_size, m.left + self.plan.columns + m.right, m.stride)
-            for m in self.plan.maps
-        ]
-        self.views: dict[tuple[int, ...], Tensor] = {}
-        self.of_operations: dict[tuple[int, ...], Views] = {}
-        self.period = math.lcm(*(m.rows for m in self.plan.maps))  # rows after which all rings are as they were
-        self.context = None if context is None else self._laid_out(context.detach())
-        self.own_bias = {id(op): self._own_bias(op) for op in [*weights.row, *weights.sweep, *weights.site]}
-        self.row = self.column = 0
-        self._begin_row()
+        new, columns = weights.levels.new_zeros, self.plan.columns
+        # A power of two rows: rings of different lengths come back to the same places soon.
+        self.layout = [m._replace(rows=1 << (m.rows - 1).bit_length()) for m in self.plan.maps]
+        self.maps = [new(m.rows, batch_size, m.left + columns + m.right, m.stride) for m in self.layout]
+        self.period = max(m.rows for m in self.layout)
+        self.context = self._laid_out(context)
+        if self.context is not None:  # the current row of the context is one more map
+            self.layout.append(Map(self.plan.context_dim, self.plan.context_dim, 1, 0, 0))
+            self.maps.append(torch.empty_like(self.context[:1]))
+        vector = context.detach() if context is not None and context.ndim == 2 else None
+        self.tasks_of_row, self.tasks_of_sweep, self.tasks_of_site = (
+            [self._task(op, vector) for op in phase] for phase in (weights.row, weights.sweep, weights.site)
+        )
+        operations = [*weights.row, *weights.sweep, *weights.site]
+        self.inputs = new(batch_size * columns * max(op.depth for op in operations))
+        self.sums = new(batch_size * columns * max(op.product.size for op in operations))
+        self.views: dict[tuple[Ref, int, int], Tensor] = {}
+        self.enter(0)
 
-    def _laid_out(self, context: Tensor) -> Tensor:
-        """(B, D), or (H, B, columns, D) with the last column repeated beyond the image."""
-        if context.ndim == 2:
-            return context.clone()
+    def _task(self, op: Operation, vector: Tensor | None) -> _Task:
+        refs = [ref for ref, _ in (*op.product.reads(), *op.product.writes())]
+        bias = op.bias
+        if vector is not None and op.context is not None:
+            own = (vector @ op.context)[:, None]
+            bias = own if bias is None else own + bias
+        return _Task(op, bias, max(self.layout[ref.map].rows for ref in refs), {})
+
+    def _laid_out(self, context: Tensor | None) -> Tensor | None:
+        """A map of context as (H, B, columns, D) with the last column repeated beyond the image, else None."""
+        if context is None or context.ndim == 2:
+            return None
+        context = context.detach()
         context = context.unflatten(2, (self.plan.height, -1)) if context.ndim == 3 else context
         beyond = self.plan.columns - self.plan.width
         return F.pad(context, (0, beyond, 0, 0), mode="replicate").permute(2, 0, 3, 1).contiguous()
 
-    def _own_bias(self, op: Operation) -> Tensor | None:
-        """Bias + V^T c of a vector context, (B, N); the bias alone where there is none, (N,)."""
-        if op.context is None or self.context is None or self.context.ndim > 2:
-            return op.bias
-        own = self.context @ op.context
-        return own if op.bias is None else own + op.bias
+    def enter(self, row: int) -> None:
+        """Go to a row; everything else repeats after ``period`` rows."""
+        self.row = row
+        if self.context is not None:
+            self.maps[-1][0].copy_(self.context[row])
+
+    def begin_row(self) -> None:
+        """Compute what a row needs of the rows above."""
+        self._run(self.tasks_of_row, 0, self.plan.columns)
+
+    def show(self, x_site: Tensor, column: int) -> None:
+        """Show the levels of a site to the network. x_site: (B, C)."""
+        features = self.weights.levels.index_select(0, x_site.flatten())
+        size = features.shape[1] * self.plan.channels
+        self._view(Ref(0), size, column).copy_(features.view(self.batch_size, size))
+
+    def site(self, column: int) -> Tensor:
+        """Params of a site, (B, P): a view that the next row overwrites."""
+        self._run(self.tasks_of_site, column)
+        return self._view(self.plan.params, self.plan.num_params, column)
+
+    def end_row(self) -> None:
+        """Compute what lies beyond the image, and the other direction of a finished row."""
+        for column in range(self.plan.width, self.plan.columns):
+            self._run(self.tasks_of_site, column)
+        if self.tasks_of_sweep:
+            for column in reversed(range(self.plan.columns)):
+                self._run(self.tasks_of_sweep, column)
+
+    def _run(self, tasks: Iterable[_Task], column: int, columns: int = 1) -> None:
+        for task in tasks:
+            place = (column, self.row % task.period)
+            if place not in task.calls:
+                task.calls[place] = self._bind(task, column, columns)
+            for call in task.calls[place]:
+                call()
+
+    def _view(self, ref: Ref, size: int, column: int) -> Tensor:
+        """Features of one column, (B, size)."""
+        key = (ref, column, self.row % self.layout[ref.map].rows)
+        if key not in self.views:
+            self.views[key] = self._at(ref, size, column, 1)[:, 0]
+        return self.views[key]
+
+    def _at(self, ref: Ref, size: int, column: int, columns: int) -> Tensor:
+        """Features of some columns, (B, columns, size), in the memory of their map."""
+        layout = self.layout[ref.map]
+        m, first = self.maps[ref.map][(self.row - ref.dy) % layout.rows], layout.left + column + ref.dx
+        # A merged source reads neighbouring columns: windows that overlap.
+        shape, strides = (len(m), columns, size), (m.stride(0), m.stride(1), 1)
+        return m.as_strided(shape, strides, m.storage_offset() + first * m.stride(1) + ref.start)
+
+    def _bind(self, task: _Task, column: int, columns: int) -> list[Call]:
+        """The calls that compute a product at some columns of the current row."""
+        op, product = task.op, task.op.product
+        is_mapped = op.context is not None and self.context is not None
+
+        def at(ref: Ref, size: int) -> Tensor:
+            return self._at(ref, size, column, columns)
+
+        out = at(product.out, product.results)
+        weight = op.with_context if is_mapped else op.weight
+        terms = [] if task.bias is None else [task.bias]
+        terms += [] if product.add is None else [at(product.add, product.size)]
+        in_place = product.act in ("none", "relu", "silu") and (weight is None or _flat(out) is not None)
+        sums = out if in_place else self._scratch(self.sums, columns, product.size)
+        calls = _add(terms, sums)
+        if weight is not None:
+            inputs = [at(source.at, len(source.weight)) for source in op.sources]
+            inputs += [at(Ref(len(self.maps) - 1), self.plan.context_dim)] if is_mapped else []
+            flat = _flat(inputs[0]) if len(inputs) == 1 else None
+            if flat is None:
+                gathered = self._scratch(self.inputs, columns, len(weight))
+                calls.append(partial(torch.cat, inputs, 2, out=gathered))
+                flat = gathered.flatten(0, 1)
+            total = sums.flatten(0, 1)
+            # With beta = 1 and the sums as their own first term, addmm copies nothing.
+            calls.append(partial(torch.addmm, total, flat, weight, beta=1 if terms else 0, out=total))
+        cells = [at(ref, product.results) for ref in (product.cell, product.cell_out) if ref is not None]
+        return calls + _activate(product.act, sums, out, *cells)
+
+    def _scratch(self, memory: Tensor, columns: int, size: int) -> Tensor:
+        return memory[: self.batch_size * columns * size].view(self.batch_size, columns, size)
+
+
+class EagerStepper(Stepper):
+    """A plan in plain PyTorch, one site at a time.
+
+    Args:
+        weights: The plan.
+        context: (B, D), (B, D, *S) or None.
+        batch_size: B.
+    """
+
+    @torch.no_grad()
+    def __init__(self, weights: EagerWeights, context: Tensor | None, batch_size: int) -> None:
+        self.rows, self.column = EagerPlan(weights, context, batch_size), 0
+        self.rows.begin_row()
 
     @torch.no_grad()
     def params(self, x_site: Tensor) -> Tensor:
         """Params of the current site, given its channels known so far. (B, C) levels -> (B, P)."""
-        if self.plan.channel_masked:
-            self._show(x_site)
-        self._site(self.column)
-        return self._at(self.plan.params, self.plan.num_params, self.column, 1)[:, 0].clone()
+        if self.rows.plan.channel_masked:
+            self.rows.show(x_site, self.column)
+        return self.rows.site(self.column).clone()
 
     @torch.no_grad()
     def push(self, x_site: Tensor) -> None:
         """Commit the current site's (B, C) levels and move on to the next."""
-        self._show(x_site)
-        self.column += 1
-        if self.column == self.plan.width:
-            self._end_row()
-
-    def _show(self, x_site: Tensor) -> None:
-        features = F.embedding(x_site, self.weights.levels).flatten(1)
-        self._at(Ref(0), features.shape[1], self.column, 1)[:, 0] = features
-
-    def _site(self, column: int) -> None:
-        for op in self.weights.site:
-            self._compute(op, column, 1)
-
-    def _end_row(self) -> None:
-        for column in range(self.plan.width, self.plan.columns):
-            self._site(column)
-        for column in reversed(range(self.plan.columns)):
-            for op in self.weights.sweep:
-                self._compute(op, column, 1)
-        self.column = 0
-        if self.row + 1 < self.plan.height:
-            self.row += 1
-            self._begin_row()
-
-    def _begin_row(self) -> None:
-        for op in self.weights.row:
-            self._compute(op, 0, self.plan.columns)
-
-    def _at(self, ref: Ref, size: int, column: int, columns: int) -> Tensor:
-        """Features of some columns, (B, columns, size): a view, made once."""
-        slot = (self.row - ref.dy) % self.plan.maps[ref.map].rows
-        key = (ref.map, slot, column + ref.dx, ref.start, size, columns)
-        if key not in self.views:
-            m, first = self.maps[ref.map][slot], self.plan.maps[ref.map].left + column + ref.dx
-            taps = max(1, -(-(ref.start + size) // m.shape[2]))  # neighbours that were merged into one source
-            if taps > 1:
-                strides = (m.stride(0), m.stride(1), 1)
-                windows = m.as_strided((m.shape[0], m.shape[1] - taps + 1, size), strides, m.storage_offset())
-                self.views[key] = windows[:, first : first + columns]
-            else:
-                self.views[key] = m[:, first : first + columns, ref.start : ref.start + size]
-        return self.views[key]
-
-    def _compute(self, op: Operation, column: int, columns: int) -> None:
-        views = self._views(op, column, columns)
-        inputs = views.inputs
-        if op.is_mapped(self.context):
-            assert self.context is not None
-            inputs = [*inputs, self.context[self.row][:, column : column + columns].reshape(-1, self.plan.context_dim)]
-        weight = op.with_context if op.is_mapped(self.context) else op.weight
-        if weight is None:
-            assert views.add is not None
-            _activate(op.product.act, views.add.clone(), views)
-            return
-        flat = inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=1)  # (B * columns, K)
-        bias = self.own_bias[id(op)]
-        if bias is not None and bias.ndim == 2 and columns > 1:
-            bias = bias.repeat_interleave(columns, 0)
-        base = bias if views.add is None else views.add
-        sums = flat @ weight if base is None else torch.addmm(base, flat, weight)
-        if views.add is not None and bias is not None:
-            sums += bias
-        _activate(op.product.act, sums, views)
-
-    def _views(self, op: Operation, column: int, columns: int) -> Views:
-        """What an operation reads and writes, as (B * columns, size): views of one column, copies of several."""
-        key = (id(op), column, columns, self.row % self.period)
-        if key not in self.of_operations:
-            product, shape = op.product, (self.batch_size * columns, -1)
-
-            def at(ref: Ref | None, size: int) -> Tensor | None:
-                return None if ref is None else self._at(ref, size, column, columns)
-
-            def flat(part: Tensor | None) -> Tensor | None:
-                return None if part is None else part[:, 0] if columns == 1 else part.reshape(shape)
-
-            results = product.results
-            views = Views(
-                [flat(at(source.at, len(source.weight))) for source in op.sources],  # type: ignore[misc]
-                flat(at(product.add, product.size)),
-                at(product.out, results),  # type: ignore[arg-type]
-                flat(at(product.cell, results)),
-                at(product.cell_out, results),
-            )
-            if columns > 1 or self.period > MOST_PERIOD:
-                return views  # copies are of this row; and what would never come again is not kept
-            self.of_operations[key] = views
-        return self.of_operations[key]
+        rows = self.rows
+        rows.show(x_site, self.column)
+        self.column = (self.column + 1) % rows.plan.width
+        if self.column == 0:
+            rows.end_row()
+        if self.column == 0 and rows.row + 1 < rows.plan.height:
+            rows.enter(rows.row + 1)
+            rows.begin_row()
 
 
-def _activate(act: str, sums: Tensor, views: Views) -> None:
-    """Write the results of sums (B * columns, N), which are overwritten."""
-    out = views.out
-    if act == "none":
-        out.copy_(sums.view(*out.shape))
-    elif act == "relu":
-        out.copy_(sums.relu_().view(*out.shape))
-    elif act == "silu":
-        out.copy_(F.silu(sums, inplace=True).view(*out.shape))
-    elif act == "gate":
-        f, g = sums.chunk(2, dim=1)
-        out.copy_((f.tanh_() * g.sigmoid_()).view(*out.shape))
-    else:
-        assert views.cell is not None
-        assert views.cell_out is not None
-        o, f, i, g = sums.chunk(4, dim=1)
-        cell = f.sigmoid_() * views.cell + i.sigmoid_() * g.tanh_()
-        views.cell_out.copy_(cell.view(*out.shape))
-        out.copy_((o.sigmoid_() * cell.tanh()).view(*out.shape))
+def _flat(features: Tensor) -> Tensor | None:
+    """(B, columns, size) as (B * columns, size), if that is a view."""
+    batch, columns, _ = features.shape
+    if columns == 1 or batch == 1 or features.stride(0) == columns * features.stride(1):
+        return features.flatten(0, 1)
+    return None
+
+
+def _add(terms: list[Tensor], out: Tensor) -> list[Call]:
+    """The calls that write the sum of up to two terms."""
+    if len(terms) == 2:
+        return [partial(torch.add, *terms, out=out)]
+    return [partial(out.copy_, term) for term in terms]
+
+
+def _activate(
+    act: Activation, sums: Tensor, out: Tensor, cell: Tensor | None = None, cell_out: Tensor | None = None
+) -> list[Call]:
+    r"""The calls that write act(sums) to out and overwrite the sums.
+
+    tanh(a) is :math:`1 - 2 \sigma(-2a)`, as several times faster on a CPU.
+    """
+    if act in ("none", "relu", "silu"):
+        calls: list[Call] = [] if out is sums else [partial(out.copy_, sums)]
+        in_place = {"relu": partial(torch.relu_, out), "silu": partial(F.silu, out, inplace=True)}
+        return [*calls, in_place[act]] if act in in_place else calls
+    parts = sums.chunk(2 if act == "gate" else 4, dim=2)
+    calls = [partial(parts[0 if act == "gate" else 3].mul_, -2), partial(sums.sigmoid_)]
+    if act == "gate":
+        f, g = parts
+        return [*calls, partial(torch.addcmul, g, f, g, value=-2, out=out)]  # g (1 - 2f)
+    assert cell is not None
+    assert cell_out is not None
+    o, f, i, g = parts
+    return [
+        *calls,
+        partial(torch.mul, f, cell, out=cell_out),
+        partial(torch.addcmul, i, i, g, value=-2, out=i),  # i (1 - 2g)
+        partial(cell_out.add_, i),
+        partial(torch.tanh, cell_out, out=g),
+        partial(torch.mul, o, g, out=out),
+    ]

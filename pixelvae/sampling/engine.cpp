@@ -1,8 +1,8 @@
 // Runs a sampling plan (plan.py) on the CPU: one site after the other, float32, any number of examples.
 //
-// Promise: the params of a site are the same bits for every batch size, place in the batch, number of threads and
-// vector width. So every sum has one order: two chains, over the even and the odd inputs of each source, added at the
-// end; every product that is added is fused (-ffp-contract=fast); exponentials are made of + - x only.
+// Invariant: the params of a site are the same bits for every batch size, place in the batch, number of threads and
+// vector width. Every sum has one order: two chains, over the even and the odd inputs of each source, added at the
+// end. Every product that is added is fused (-ffp-contract=fast). Exponentials use + - x only.
 
 #include <algorithm>
 #include <atomic>
@@ -17,7 +17,7 @@ namespace {
 
 enum Kind { NOTHING, VECTOR, MAP };  // of context
 
-// The same structures, field by field, as in engine.py.
+// The same structures, field by field, as in layout.py.
 struct Map { int32_t stride, rows, left, columns; int64_t offset; };  // a ring of rows, columns with margins
 struct Ref { int32_t map, dy, dx, start; };                            // map[row - dy, column + dx][start:], map < 0: none
 struct Source { Ref at; int32_t size, unused; };
@@ -35,7 +35,7 @@ struct Plan {
     const Map* maps;
     const Source* sources;
     const Operation* operations;
-    const float *weights, *biases, *levels;  // levels: (K, features), what map 0 shows of a level
+    const float *weights, *biases, *levels;  // levels: (K, features), the features of a level in map 0
     int32_t num_maps, row_end, sweep_end, site_end, channels, num_levels, features, height, width, columns;
     int32_t channel_masked, context_dim, context_size, max_sources, max_size, num_params;
     Ref params;
@@ -58,7 +58,7 @@ struct Walk {  // x: (B, C, sites), given where known and drawn elsewhere; u, kn
 
 namespace {
 
-class Block {  // some examples that walk together on one core
+class Block {  // some examples on one core
   public:
     Block(const Plan& plan, const float* context, int kind, int n)
         : plan(plan), n(n), kind(kind), context(context), segments(plan.max_sources + 1), slots(plan.num_maps, 0),
@@ -188,7 +188,7 @@ extern "C" {
 
 int32_t lanes() { return LANES; }
 
-void walk(const Walk* w) {  // every thread takes a block of examples to its end, then the next
+void walk(const Walk* w) {  // every thread walks through a block of examples, then takes the next block
     std::atomic<int> next{0};
     const auto work = [&] {
         for (int first; (first = next.fetch_add(w->block)) < w->batch;)
@@ -200,7 +200,7 @@ void walk(const Walk* w) {  // every thread takes a block of examples to its end
     for (auto& other : others) other.join();
 }
 
-// The same, one site at a time, for whoever chooses the levels outside. x_site: (B, C); params: (B, P).
+// One site at a time; the caller chooses the levels. x_site: (B, C); params: (B, P).
 void* open_block(const Plan* plan, const float* context, int32_t kind, int32_t n) {
     return new Block(*plan, context, kind, n);
 }

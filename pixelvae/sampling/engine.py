@@ -1,4 +1,4 @@
-"""Runs a plan in compiled code on the CPU (engine.cpp): whole walks in one call, or one site at a time."""
+"""Run a plan in compiled code on the CPU (engine.cpp): whole walks in one call, or one site at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +16,13 @@ from pixelvae.native import BuildError, build
 from pixelvae.progress import tqdm
 from pixelvae.sampling.layout import Packed
 from pixelvae.sampling.plan import Native, Plan
-from pixelvae.sampling.stepper import Stepper
+from pixelvae.sampling.stepper import Stepper, Walked
 
 SOURCE = Path(__file__).with_name("engine.cpp")
 FLAGS = ("-ffp-contract=fast", "-pthread")
 NATIVE = ("-march=native",)
 LAWS = ("softmax", "logistic_mixture")
-BLOCK = 16  # examples that one thread walks with at once: enough to reuse a weight, few enough to stay in its cache
+BLOCK = 16  # examples of one thread: enough to reuse each weight, few enough for its cache
 NOTHING, VECTOR, MAP = range(3)
 
 
@@ -33,17 +32,6 @@ class _Walk(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("batch", "threads", "context_kind", "block", "law", "components")),
         ("temperature", ctypes.c_float),
     ]
-
-
-class Walked(NamedTuple):
-    """What one walk gives.
-
-    Shape:
-        x: (B, C, *S) levels.  log_p: (B, C, *S), nats of each, by the model itself (temperature 1).
-    """
-
-    x: Tensor
-    log_p: Tensor
 
 
 @lru_cache
@@ -64,7 +52,7 @@ def library(target: tuple[str, ...] = NATIVE) -> ctypes.CDLL:
 
 @lru_cache
 def why_not() -> str:
-    """Why the engine cannot be built on this machine, said once in the log; empty if it can."""
+    """The reason why the engine cannot be built here, logged once; empty if it can."""
     try:
         library()
     except BuildError as error:
@@ -74,7 +62,7 @@ def why_not() -> str:
 
 
 def reason_against(plan: Plan) -> str:
-    """Why a plan cannot run in the engine; empty if it can."""
+    """The reason why a plan cannot run in the engine; empty if it can."""
     if plan.levels.device.type != "cpu" or plan.levels.dtype != torch.float32:
         return f"is for float32 on the CPU, the decoder is {plan.levels.dtype} on {plan.levels.device}"
     reason = why_not()
@@ -82,7 +70,7 @@ def reason_against(plan: Plan) -> str:
 
 
 def _laid_out(plan: Plan, context: Tensor | None) -> tuple[int, Tensor | None]:
-    """A context as the engine reads it: (B, D), or (B, H, columns, D), its last column repeated beyond the image."""
+    """The context as (B, D), or as (B, H, columns, D) with its last column repeated beyond the image."""
     if context is None:
         return NOTHING, None
     if context.ndim == 2:
@@ -107,18 +95,18 @@ def run(
     target: tuple[str, ...] = NATIVE,
     progress: bool = False,
 ) -> Walked:
-    """A whole walk: every level is x where ``known``, else decided by u.
+    """A whole walk: every level is x where ``known``, else drawn by u.
 
     Args:
         packed: The plan.
-        native: What turns params into probabilities.
+        native: The likelihood.
         context: (B, D), (B, D, *S) or None.
         u: (B, C, *S) uniform in [0, 1).
         x: (B, C, *S) integer levels, needed where known.
         known: (B, C, *S) true where x is kept.
         temperature: Draws from pmf^(1/temperature); 0 takes the most probable level.
         threads: Number of threads; torch.get_num_threads() by default.
-        target: Flags of the compiler that choose the processor.
+        target: Compiler flags that select the processor.
         progress: Whether to show a progress bar with the time left.
     """
     plan, batch = packed.plan, len(u)
@@ -145,7 +133,7 @@ def run(
 
 
 def _watch(engine: ctypes.CDLL, walk: _Walk, done: Tensor, total: int, progress: bool) -> None:
-    """Run a walk in a thread of its own, so that it can be watched and interrupted."""
+    """Run a walk. With a progress bar it runs in its own thread, which can be interrupted."""
     if not progress:
         engine.walk(ctypes.byref(walk))
         return
@@ -164,7 +152,7 @@ def _watch(engine: ctypes.CDLL, walk: _Walk, done: Tensor, total: int, progress:
 
 
 class EngineStepper(Stepper):
-    """A plan one site at a time, for whoever chooses the levels outside."""
+    """A plan in compiled code, one site at a time; the caller chooses the levels."""
 
     def __init__(
         self, packed: Packed, context: Tensor | None, batch_size: int, target: tuple[str, ...] = NATIVE

@@ -1,4 +1,4 @@
-"""A plan in the layout of engine.cpp: structures that mirror its own, and weights in whole vectors."""
+"""A plan in the layout of engine.cpp: the same structures, and weights padded to whole vectors."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class _Plan(ctypes.Structure):
 
 
 class Packed:
-    """A plan in the engine's layout. Holds its own copy of all weights."""
+    """A plan in the engine's layout, with its own copy of all weights."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         products = [*plan.row, *plan.sweep, *plan.site]
         self.weights: list[Tensor] = []
-        self.biases = [plan.levels.new_zeros(max(whole(p.size) for p in products))]  # of those without
+        self.biases = [plan.levels.new_zeros(max(whole(p.size) for p in products))]  # for products without a bias
         self.sources: list[_Source] = []
         self.context_size = 0
         operations = (_Operation * len(products))(*map(self._operation, products))
@@ -70,9 +70,7 @@ class Packed:
             maps,
             (_Source * max(1, len(self.sources)))(*self.sources),
             operations,
-            torch.cat(
-                [*self.weights, plan.levels.new_zeros(LANES)]
-            ),  # torch aligns to whole cache lines, numpy does not
+            torch.cat([*self.weights, plan.levels.new_zeros(LANES)]),  # torch aligns memory to cache lines
             torch.cat(self.biases),
             plan.levels.clone(memory_format=torch.contiguous_format),
         )
@@ -91,7 +89,7 @@ class Packed:
         self.address = ctypes.addressof(self.structure)
 
     def _maps(self) -> tuple[Any, int]:
-        """All maps of one example one after the other; its size is no multiple of a page."""
+        """The maps of one example in memory, and their size: no multiple of a page, as those collide in the cache."""
         plan, offset, maps = self.plan, 0, []
         for m in plan.maps:
             columns = m.left + plan.columns + m.right
@@ -131,6 +129,6 @@ def _reference(ref: Ref | None) -> _Ref:
 
 
 def _in_vectors(weight: Tensor) -> Tensor:
-    """(K, N) -> (N / LANES, K, LANES), filled up with zeros, flat."""
+    """(K, N) -> (N / LANES, K, LANES), padded with zeros, flat."""
     filled = F.pad(weight, (0, whole(weight.shape[1]) - weight.shape[1]))
     return filled.unflatten(1, (-1, LANES)).transpose(0, 1).flatten()

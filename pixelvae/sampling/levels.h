@@ -1,4 +1,4 @@
-// The choice of a level: what Categorical and DiscretizedLogisticMixture say of one channel of one site.
+// Draws and probabilities of one channel of one site, by Categorical and DiscretizedLogisticMixture.
 #pragma once
 #include <vector>
 #include "numbers.h"
@@ -85,7 +85,7 @@ class Chooser {
         return k;
     }
 
-    void mix(const float* params, const int64_t* x, int c) {  // components of channel c, given the ones before
+    void mix(const float* params, const int64_t* x, int c) {  // weights and means of channel c, given the channels before
         const float step = 2.0f / (K - 1);
         for (int m = 0; m < padded; ++m) logs[m] = m < M ? params[m] : -1e30f;
         for (int channel = 0; channel <= c; ++channel) {
@@ -110,7 +110,7 @@ class Chooser {
         for (int m = 0; m < padded; ++m) weights[m] = m < M ? weights[m] / total : 0;
     }
 
-    // ln p(x) under each component: ln sigmoid(a) + ln sigmoid(-b) + ln(1 - e^-(a - b)), whatever lies beyond the ends.
+    // ln p(x) under each component: ln sigmoid(a) + ln sigmoid(-b) + ln(1 - e^-(a - b)); end levels include the tails.
     Vec log_levels(int64_t x, int m) const {
         const float step = 2.0f / (K - 1), half = step / 2;
         const Vec centred = x * step - 1 - load(&means[m]), precision = load(&precisions[m]), width = step * precision;

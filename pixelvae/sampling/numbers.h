@@ -1,4 +1,4 @@
-// Vectors of floats, and the functions that gates are made of.
+// Vectors of floats, and the functions of the gates.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -14,7 +14,7 @@
 #error "this processor has no fused multiply-add"
 #endif
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int BUDGET = 12;  // vectors of sums that fit into 32 registers, twice
+constexpr int BUDGET = 12;  // vectors of sums; two chains of them fit into 32 registers
 #else
 constexpr int BUDGET = 6;
 #endif
@@ -36,16 +36,16 @@ inline Vec limited(Vec x, float low, float high) {
     return x > high ? all(high) : x;
 }
 
-// Keeps a product from being fused into the next sum, where either of two could be.
+// Prevents the fusion of a product into the next sum, where either of two could be fused.
 #if defined(__clang__)
 #define rounded(x) __arithmetic_fence(x)
 #else
 #define rounded(x) __builtin_assoc_barrier(x)
 #endif
 
-// e^x within 2 ulp, x in [-87, 88]: x = n ln 2 + r, e^r by its series, 2^n into the exponent.
+// e^x within 2 ulp, x in [-87, 88]: x = n ln 2 + r, e^r by its series, 2^n by the exponent bits.
 inline Vec exponential(Vec x) {
-    const Vec shifted = x * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;  // rounds to a whole number
+    const Vec shifted = x * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;  // rounds to an integer
     Vec r = x - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
     Vec p = r * 1.98412698e-4f + 1.38888889e-3f;
@@ -58,7 +58,7 @@ inline Vec exponential(Vec x) {
     return reinterpret_cast<Vec>(reinterpret_cast<Ints>(p) + (reinterpret_cast<Ints>(shifted) << 23));
 }
 
-// 1 / x of a normal x > 0: a guess from the exponent, then two steps that cube its error.
+// 1 / x of a normal x > 0: an estimate from the exponent bits, then two steps, each of which cubes the error.
 inline Vec reciprocal(Vec x) {
     Vec y = reinterpret_cast<Vec>(0x7EF311C7 - reinterpret_cast<Ints>(x));
     for (int i = 0; i < 2; ++i) {

@@ -1,4 +1,4 @@
-"""What a decoder computes at one site, as pure data: maps of features, and products between them."""
+"""The computation of a decoder at one site, as data: maps of features, and products between them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 Activation = Literal["none", "relu", "silu", "gate", "lstm"]
 Phase = Literal["row", "sweep", "site"]
-LANES = 16  # channels of a map are kept in whole multiples of this, whatever the vectors of a processor
+LANES = 16  # maps hold multiples of this many channels, whatever the vector width of the processor
 
 
 class Ref(NamedTuple):
@@ -45,15 +45,15 @@ class Product(NamedTuple):
               \textstyle\sum_s \mathrm{map}_s[\mathrm{row} - dy_s, \mathrm{column} + dx_s]\, W_s\big)
 
     Args:
-        out: Where the result is kept, dy = dx = 0.
+        out: Place of the result, dy = dx = 0.
         size: Number N of sums before the activation.
         sources: The terms of the sum; none for an activation of ``add`` alone.
         bias: (N,), or None for zero.
-        context: V, (D, N), or None where the context does not enter.
-        add: Features that are added as they are: a residual connection, or what a row has prepared.
+        context: V, (D, N), or None without a context.
+        add: Features to add: a residual connection, or sums from the row phase.
         act: none, relu, silu, gate (N = 2p: tanh of the first p times sigmoid of the others; p results) or lstm
             (N = 4h: the gates o, f, i, g; h results).
-        cell, cell_out: Where an lstm reads its cell and keeps the new one.
+        cell, cell_out: Places of the cell of an lstm and of its new cell.
     """
 
     out: Ref
@@ -67,7 +67,7 @@ class Product(NamedTuple):
     cell_out: Ref | None = None
 
     def reads(self) -> Iterable[tuple[Ref, int]]:
-        """Every place that is read, with the number of channels."""
+        """The places that the product reads, with their numbers of channels."""
         yield from ((source.at, len(source.weight)) for source in self.sources)
         if self.add is not None:
             yield self.add, self.size
@@ -80,16 +80,16 @@ class Product(NamedTuple):
         return self.size // {"gate": 2, "lstm": 4}.get(self.act, 1)
 
     def writes(self) -> Iterable[tuple[Ref, int]]:
-        """Every place that is written, with the number of channels."""
+        """The places that the product writes, with their numbers of channels."""
         yield self.out, self.results
         if self.cell_out is not None:
             yield self.cell_out, self.results
 
 
 class Map(NamedTuple):
-    """Features of the last ``rows`` rows, ``left`` and ``right`` columns of zeros beside them.
+    """Features of the last ``rows`` rows, between ``left`` and ``right`` columns of zeros.
 
-    A row lies at ``row % rows`` of a ring. ``stride`` is the number of channels in memory.
+    The rows are a ring: a row lies at ``row % rows``. ``stride`` is the number of channels in memory.
     """
 
     channels: int
@@ -100,19 +100,19 @@ class Map(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A decoder one site at a time. Sounds are images of one column, so a ring of rows is a ring over time.
+    """A decoder, one site at a time. Sounds are images of one column: their rows are samples.
 
-    ``row`` is computed once a row, for all columns, before its sites; ``site`` once a site (once a channel where the
-    decoder is ``channel_masked``); ``sweep`` once a row, from the right to the left, after its sites.
+    ``row`` runs once for each row, for all columns, before its sites. ``site`` runs once for each site, or for each
+    channel if ``channel_masked``. ``sweep`` runs from right to left after the sites of a row.
 
     Attributes:
-        maps: Map 0 shows the levels of x: of each channel, ``levels[x]``.
+        maps: Map 0 holds the features ``levels[x]`` of each channel.
         row, sweep, site: The products of each phase, in order.
-        levels: (K, F).
-        params: Where the likelihood's params are found.
+        levels: (K, F), the features of each level.
+        params: Place of the likelihood's params.
         num_params: P.
         channels, height, width: Of the data.
-        columns: The width, and the columns beyond it that only the network needs.
+        columns: The width, plus the columns to its right that the network needs.
         context_dim: D, 0 for none.
         channel_masked: Whether params of a channel depend on the channels before it at the same site.
     """
@@ -133,7 +133,7 @@ class Plan(NamedTuple):
 
 
 class Native(NamedTuple):
-    """A likelihood that the engine computes itself.
+    """A likelihood that the engine implements.
 
     Args:
         law: softmax (K logits for each channel, levels fastest; one where K = 2) or logistic_mixture.
@@ -145,11 +145,11 @@ class Native(NamedTuple):
 
 
 class Draft:
-    """A plan in the making. Rings and margins of the maps follow from what is read.
+    """Builds a plan. Rings and margins of the maps follow from the places that products read.
 
     Args:
         shape: (C, H, W) or (C, T) of the data.
-        levels: (K, F), what the network sees of each level of a channel.
+        levels: (K, F), the features of each level of a channel.
         context_dim: Width D of the context, 0 for none.
         channel_masked: See :class:`Plan`.
         columns_beyond: Columns to the right of the image that the network needs.
@@ -198,9 +198,9 @@ class Draft:
         cell: Ref | None = None,
         cell_out: Ref | None = None,
     ) -> Ref:
-        """Append a :class:`Product`, by default into a new map, and return where its result is.
+        """Append a :class:`Product`, by default into a new map, and return the place of its result.
 
-        ``size`` is needed only where there are no sources.
+        Products without sources need ``size``.
         """
         parts = [Source(source.at, source.weight.detach()) for source in sources]
         size = parts[0].weight.shape[1] if parts else size
@@ -216,7 +216,7 @@ class Draft:
     site = partialmethod(product, "site")
 
     def finish(self, params: Ref, num_params: int) -> Plan:
-        """The plan, with maps as large as what is read of them."""
+        """The plan, with maps of the smallest sufficient size."""
         products = [product for phase in self.phases.values() for product in phase]
         reads = [(Ref(i), width) for i, width in enumerate(self.widths)]
         reads += [read for product in products for read in product.reads()]
@@ -250,7 +250,7 @@ class Draft:
 
 
 def whole(channels: int) -> int:
-    """The number of channels in whole vectors."""
+    """Round the number of channels up to a multiple of ``LANES``."""
     return -(-channels // LANES) * LANES
 
 
@@ -262,7 +262,7 @@ def taps(of: Ref, weight: Tensor) -> list[Source]:
         weight: (out, in, rows, columns) of a convolution.
 
     Returns:
-        One source for each tap; the rows from the uppermost, the columns from the left.
+        One source for each tap, in raster order.
     """
     rows, columns = weight.shape[2:]
     return [
@@ -273,7 +273,7 @@ def taps(of: Ref, weight: Tensor) -> list[Source]:
 
 
 def merged(plan: Plan, sources: Sequence[Source]) -> list[Source]:
-    """Neighbours in memory as one source: the columns of a kernel's row, where a map has no channels to fill up."""
+    """Merge sources that are adjacent in memory: the columns of a kernel's row, in maps without padding channels."""
     result: list[Source] = []
     for source in sources:
         if result:

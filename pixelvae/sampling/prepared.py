@@ -1,4 +1,4 @@
-"""A plan with what the executors made of it, kept until the weights change."""
+"""A plan and its packed weights for each executor, cached until the weights change."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ class Prepared:
     """A plan, packed on first use by each executor.
 
     Args:
-        plan: Of weights as they are now.
-        weights: All of them in one vector, (N,): what the plan was made of.
+        plan: The plan of a decoder.
+        weights: All weights of the decoder in one vector, (N,).
     """
 
     def __init__(self, plan: Plan, weights: Tensor) -> None:
         self.plan, self.weights = plan, weights
 
     def is_of(self, weights: Tensor) -> bool:
-        """Whether the weights are still the same numbers, of the same kind, in the same place."""
+        """Whether values, dtype and device of the weights are unchanged."""
         mine = self.weights
         same_kind = (mine.dtype, mine.device, mine.shape) == (weights.dtype, weights.device, weights.shape)
         return same_kind and torch.equal(mine, weights)
 
     @cached_property
     def packed(self) -> Packed:
-        """For the engine."""
+        """The plan in the layout of the engine."""
         return Packed(self.plan)
 
     @cached_property
     def eager(self) -> EagerWeights:
-        """For plain PyTorch."""
+        """The plan for plain PyTorch."""
         return EagerWeights(self.plan)
 
     def runs_in_engine(self, kind: str) -> bool:
-        """Whether a kind of stepper is the engine's.
+        """Whether a kind of stepper runs in the engine.
 
         Raises:
-            ValueError: If ``compiled`` is asked for where it cannot run; says why.
+            ValueError: If ``compiled`` cannot run here, with the reason.
         """
         reason = reason_against(self.plan) if kind in ("auto", "compiled") else "not asked for"
         if kind == "compiled" and reason:
@@ -52,5 +52,5 @@ class Prepared:
         return not reason
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
-        """A copy of a decoder prepares its plan itself."""
+        """Copies and pickles of a decoder hold no plan; they prepare their own."""
         return type(None), ()

@@ -1,4 +1,4 @@
-// Products of a few items' features with a matrix, in tiles that stay in registers, and what follows them.
+// Products of features with a matrix, in tiles of sums in registers, and activations.
 #pragma once
 #include "numbers.h"
 
@@ -6,7 +6,7 @@ namespace {
 
 enum Activation { NONE, RELU, SILU, GATE, LSTM };
 
-struct Place {  // where the numbers of item (sample s, column c) lie
+struct Place {  // the features of item (sample s, column c)
     float* base;
     int64_t sample, column;
     float* at(int64_t s, int64_t c) const { return base + s * sample + c * column; }
@@ -80,7 +80,7 @@ void multiply(const Job& job, int items, int size) {
     for (int v = 0, log = 0; v < vectors; v += 1 << log) {
         log = vectors - v >= 4 && 4 * items <= BUDGET ? 2 : vectors - v >= 2 ? 1 : 0;
         const int most = BUDGET >> log < 6 ? BUDGET >> log : 6, tiles = (items + most - 1) / most;
-        const int each = (items + tiles - 1) / tiles;  // about as many items in every tile
+        const int each = (items + tiles - 1) / tiles;  // tiles of nearly equal size
         for (int i = 0, s = 0, c = 0; i < items; i += each) {
             TILES[log][(items - i < each ? items - i : each) - 1](job, s, c, v);
             for (c += each; c >= job.columns; c -= job.columns) ++s;

@@ -1,18 +1,29 @@
-"""The conditionals of one walk, one site after the other, and the slow oracle of those that are fast."""
+"""Steppers: the conditionals of one walk, site by site. FullForward is the reference for the others."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 
+class Walked(NamedTuple):
+    """The result of one walk.
+
+    Shape:
+        x: (B, C, *S) levels.  log_p: (B, C, *S), log p of each in nats at temperature 1.
+    """
+
+    x: Tensor
+    log_p: Tensor
+
+
 class Stepper(ABC):
-    """The conditionals of one walk in raster order. State of the walk, never of the module.
+    """The conditionals of one walk in raster order. The state of the walk is here, not in the module.
 
     For every site the walk calls :meth:`params` once (once per channel where the decoder is ``channel_masked``) and
     then :meth:`push`.
@@ -28,13 +39,13 @@ class Stepper(ABC):
 
 
 class FullForward(Stepper):
-    """One whole forward pass for every site: slow, right, and the oracle of the fast steppers.
+    """One whole forward pass for every site: the slow reference for the other steppers.
 
     Args:
         forward: (B, C, *S) levels -> (B, P, *S) params of all sites.
         shape: (C, *S).
         batch_size: B.
-        device: Where the levels lie.
+        device: Device of the levels.
     """
 
     def __init__(
