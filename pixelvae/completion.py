@@ -7,18 +7,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pixelvae.boundary import Labels, require_batch, require_count, require_known, require_seed
+from pixelvae.data.spec import ABSENT
 from pixelvae.decoders.base import StepperKind
-from pixelvae.generation import complete, generators
+from pixelvae.generation import generators, uniforms
 from pixelvae.models.base import GenerativeModel
+from pixelvae.walk import fill
 
 
 def upper_rows(shape: Sequence[int], num_rows: int, device: torch.device | str = "cpu") -> Tensor:
     """A mask of images, true in their first rows. shape: (C, H, W) -> (C, H, W).
 
+    Raises:
+        ValueError: If the shape is not that of an image, or ``num_rows`` is not in 0 .. H.
+
     Example:
         >>> upper_rows((1, 3, 2), 1).tolist()
         [[[True, True], [False, False], [False, False]]]
     """
+    if len(shape) != 3 or not 0 <= num_rows <= shape[1]:
+        raise ValueError(f"the first {num_rows} rows of shape {tuple(shape)}; wanted 0 .. H of images (C, H, W)")
     return (torch.arange(shape[1], device=device) < num_rows)[:, None].expand(*shape)
 
 
@@ -26,7 +34,7 @@ def complete_in_rounds(
     model: GenerativeModel,
     x: Tensor,
     known: Tensor,
-    y: Tensor,
+    y: Labels | None,
     *,
     rounds: int,
     seed: int,
@@ -48,7 +56,7 @@ def complete_in_rounds(
         model: A trained model.
         x: (B, C, H, W) integer levels; those that are not known have no effect.
         known: Broadcastable to x, true where x is kept.
-        y: (B, L) labels.
+        y: (B, L) labels of a class-conditional model; with one kind of label also (B,), a list, or one for all.
         rounds: Number of rounds.
         seed: Round i draws the latents of image b from seed + 2·i·B + b, its pixels from seed + (2·i + 1)·B + b.
         stepper: See :meth:`Decoder.stepper`.
@@ -56,11 +64,21 @@ def complete_in_rounds(
 
     Returns:
         (B, C, H, W) integer levels, equal to x where ``known``.
+
+    Raises:
+        ValueError: If an argument is not what the model wants.
     """
+    x, labels = require_batch(x, y, model.spec, model.device)
+    known = require_known(known, x) & (x != ABSENT)
+    rounds, seed = require_count("rounds", rounds), require_seed(seed)
     x, h = x.where(known, 0), None
     for i in range(rounds):
-        if model.has_latents:
-            sources = generators(seed + 2 * i * len(x), len(x))
-            h = model.encode(x, y).rsample(torch.cat([model.draw_noise(1, g) for g in sources]))
-        x = complete(model, x, known, h=h, y=y, seed=seed + (2 * i + 1) * len(x), progress=progress, stepper=stepper)
+        with torch.inference_mode():
+            if model.has_latents:
+                sources = generators(seed + 2 * i * len(x), len(x))
+                h = model.posterior(x, labels).rsample(torch.cat([model.draw_noise(1, g) for g in sources]))
+            context = model.context(h, labels)
+        u = uniforms(model, generators(seed + (2 * i + 1) * len(x), len(x)))
+        parts = model.decoder, model.likelihood, context, u
+        x = fill(*parts, x=x, known=known, stepper=stepper, progress=progress).x
     return x

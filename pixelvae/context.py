@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pixelvae.data.spec import DataSpec
 from pixelvae.nn.labels import join_labels
 from pixelvae.nn.residual import Residual, Residual1d
+from pixelvae.ranges import require_count, require_counts
 
 
 class Context(nn.Module, ABC):
@@ -30,6 +31,7 @@ class Context(nn.Module, ABC):
 
     def __init__(self, spec: DataSpec, latent_dim: int) -> None:
         super().__init__()
+        require_count("latent_dim", latent_dim, least=0)
         self.num_classes, self.latent_dim = spec.num_classes, latent_dim
         self.input_dim = latent_dim + sum(spec.num_classes)
 
@@ -38,15 +40,7 @@ class Context(nn.Module, ABC):
         """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, D), (B, D, *S), or None."""
 
     def join(self, h: Tensor | None, y: Tensor | None) -> Tensor | None:
-        """Latents and one-hot labels side by side, (B, input_dim); None if there is neither.
-
-        Raises:
-            ValueError: If h or y is missing, or not of the shape that the model has.
-        """
-        given = None if h is None else tuple(h.shape)
-        if (given and given[1:]) != ((self.latent_dim,) if self.latent_dim else None):
-            wanted = f"(B, {self.latent_dim})" if self.latent_dim else "None, for the model has no latents"
-            raise ValueError(f"h has shape {given}; wanted {wanted}")
+        """Latents and one-hot labels side by side, (B, input_dim); None if there is neither."""
         return join_labels(h, y, self.num_classes)
 
 
@@ -99,6 +93,7 @@ class SpatialContext(Context):
         super().__init__(spec, latent_dim)
         if len(spec.shape) != 3:
             raise ValueError(f"data shape {spec.shape} is not an image (C, H, W); use TemporalContext")
+        require_counts("channels", channels)
         _require_inputs(self)
         steps = len(channels) - 1
         self.sizes = [tuple(math.ceil(s / 2 ** (steps - i)) for s in spec.sites) for i in range(steps + 1)]
@@ -154,8 +149,8 @@ class TemporalContext(Context):
         super().__init__(spec, latent_dim)
         if len(spec.shape) != 2:
             raise ValueError(f"data shape {spec.shape} is not a sound (C, T); use SpatialContext")
-        if stride < 1:
-            raise ValueError(f"stride={stride}; wanted at least 1")
+        require_counts("channels", channels)
+        require_count("stride", stride)
         _require_inputs(self)
         (self.length,) = spec.sites
         self.context_dim = channels[-1]

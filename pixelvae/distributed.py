@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import torch
@@ -12,9 +14,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pixelvae.devices import choose_device, set_numerics
 from pixelvae.memory import keep_freed_memory
 
 Precision = Literal["auto", "float32", "bf16-mixed"]
+
+TIMEOUT = timedelta(hours=4)
+"""How long ranks wait for one another; rank 0 alone draws pictures and saves, which may take many minutes."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,9 @@ class World:
         """The mean of a tensor over all ranks; the tensor itself where there is one."""
         if self.size == 1:
             return value
-        total = value.clone()
+        total = value.to(self.device, copy=True)  # NCCL reduces tensors of its device only
         dist.all_reduce(total)
-        return total / self.size
+        return (total / self.size).to(value.device)
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all ranks."""
@@ -72,11 +78,19 @@ class World:
             dist.barrier()
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """The model itself, or wrapped so that gradients are averaged over the ranks."""
+        """The model itself, or wrapped so that gradients are averaged over the ranks.
+
+        Buffers are not broadcast: they are constants, and a broadcast fails where one is not contiguous.
+        """
         if self.size == 1:
             return model
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=ids)
+        ids = [self.device] if self.device.type == "cuda" else None
+        # A 1x1 kernel's strides over axes of length 1 differ from its gradient's, without consequence.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        with warnings.catch_warnings():
+            # From torch 2.14 on another option has this one's place, but it still broadcasts at the start.
+            warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+            return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def close(self) -> None:
         """Leave the group."""
@@ -88,25 +102,41 @@ def connect(device: str = "auto") -> World:
     """Prepare this process for work: memory, device, and its peers under torchrun (gloo on the CPU, NCCL on CUDA).
 
     Args:
-        device: ``auto`` takes CUDA where there is one, else the CPU; or any name that torch knows.
+        device: ``auto`` takes the accelerator of this machine (CUDA, MPS, ...) where there is one, else the CPU; or
+            the name of a device. Under torchrun the rank takes the CUDA device of its local number, or the CPU.
 
     Raises:
-        ValueError: If the device does not exist here.
+        ValueError: If the device does not exist here, or cannot be shared by several processes.
     """
     keep_freed_memory()
-    chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    if chosen.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}, but this machine has no usable CUDA device; set device: cpu")
-    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
-        return World(torch.device(chosen))
-    if chosen.startswith("cuda"):
-        index = int(os.environ["LOCAL_RANK"])
-        torch.cuda.set_device(index)
-        where = torch.device("cuda", index)
+    where = choose_device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        set_numerics(where)
+        return World(where)
+    where = _device_of_rank(where, int(os.environ["LOCAL_RANK"]), device)
+    set_numerics(where)
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+        dist.init_process_group("nccl", device_id=where, timeout=TIMEOUT)
     else:
-        where = torch.device(chosen)
-    dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+        dist.init_process_group("gloo", timeout=TIMEOUT)
     return World(where, dist.get_rank(), dist.get_world_size())
+
+
+def _device_of_rank(where: torch.device, local_rank: int, asked: str) -> torch.device:
+    """Each process has a CUDA device of its own, or all share the CPU."""
+    if where.type not in ("cpu", "cuda"):
+        if asked != "auto":
+            raise ValueError(f"device={asked!r} cannot be shared by several processes; set device: cpu")
+        return torch.device("cpu")
+    if where.type == "cpu":
+        return where
+    if local_rank >= torch.cuda.device_count():
+        raise ValueError(
+            f"torchrun started process {local_rank} here, but this machine has {torch.cuda.device_count()} CUDA "
+            f"devices; set --nproc-per-node={torch.cuda.device_count()} or device: cpu"
+        )
+    return torch.device("cuda", local_rank)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

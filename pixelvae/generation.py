@@ -5,16 +5,29 @@ Every model has the verbs as methods too: ``model.sample(10, seed=0)``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from pixelvae.boundary import (
+    Labels,
+    require_batch,
+    require_count,
+    require_ends,
+    require_known,
+    require_labels,
+    require_labels_along,
+    require_latents,
+    require_seed,
+    require_sources,
+    require_temperature,
+)
 from pixelvae.context import Context
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.decoders.base import Decoder, StepperKind
+from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution
 from pixelvae.latents.paths import spherical_path
 from pixelvae.likelihoods import Likelihood
@@ -25,6 +38,7 @@ class Generative(Protocol):
     """What the verbs use of a model: its parts, and its latents if it has any."""
 
     spec: DataSpec
+    latent_dim: int
     decoder: Decoder
     likelihood: Likelihood
     context: Context
@@ -34,40 +48,68 @@ class Generative(Protocol):
         """The device of the weights."""
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+
+    @property
     def has_latents(self) -> bool:
         """Whether there is an h."""
 
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-        """q(h|x, y) over (B, D). Raises ValueError without latents."""
+    def posterior(self, x: Tensor, y: Tensor | None) -> Distribution:
+        """q(h|x, y) over (B, D), of what is checked. Raises ValueError without latents."""
 
     def draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor | None:
         """h ~ p(h), one draw from each generator, (B, D); None without latents."""
 
 
 def generators(seed: int, n: int) -> list[torch.Generator]:
-    """One generator per sample: sample i draws from seed + i alone, whatever the batch and the device."""
+    """One generator per sample: sample i draws from seed + i alone, whatever the batch and the device.
+
+    Raises:
+        ValueError: If ``seed`` is no integer from 0 to 2^63 - n.
+    """
+    seed = require_seed(seed, n)
     return [torch.Generator().manual_seed(seed + i) for i in range(n)]
 
 
 def uniforms(model: Generative, sources: Sequence[torch.Generator]) -> Tensor:
     """The uniform numbers that decide a whole walk, (B, C, *S): one row from each generator, on the model's device."""
-    drawn = [torch.rand(model.spec.shape, generator=g) for g in sources]
-    return torch.stack(drawn).to(model.device)
+    drawn = [torch.rand(model.spec.shape, generator=g, device="cpu") for g in sources]
+    return send(torch.stack(drawn), model.device)
 
 
 def decode(
     model: Generative,
     h: Tensor | None,
-    y: Tensor | None,
+    y: Labels | None,
     sources: Sequence[torch.Generator],
     *,
     temperature: float = 1.0,
     stepper: StepperKind = "auto",
     progress: bool = False,
 ) -> Tensor:
-    """x ~ p(x | h, y), one draw for each generator. h: (B, D) or None, y: (B, L) or None -> (B, C, *S)."""
-    if not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature={temperature}; wanted 0 (most probable) or more")
+    """x ~ p(x | h, y), one draw for each generator. h: (B, D) or None, y: labels or None -> (B, C, *S).
+
+    Raises:
+        ValueError: If h, y, sources or temperature is not what the model wants.
+    """
+    sources, temperature = require_sources(sources), require_temperature(temperature)
+    n = len(sources)
+    h = require_latents(h, model.latent_dim, n, model.device, model.dtype)
+    y = require_labels(y, model.spec.num_classes, n, model.device)
+    return _decode(model, h, y, sources, temperature, stepper, progress)
+
+
+def _decode(
+    model: Generative,
+    h: Tensor | None,
+    y: Tensor | None,
+    sources: Sequence[torch.Generator],
+    temperature: float,
+    stepper: StepperKind,
+    progress: bool,
+) -> Tensor:
+    """:func:`decode` of what is checked."""
     u = uniforms(model, sources)
     with torch.inference_mode():
         context = model.context(h, y)
@@ -80,7 +122,7 @@ def sample(
     n: int,
     *,
     seed: int,
-    y: Tensor | None = None,
+    y: Labels | None = None,
     temperature: float = 1.0,
     stepper: StepperKind = "auto",
     progress: bool = False,
@@ -91,18 +133,23 @@ def sample(
         model: A trained model.
         n: Number of samples.
         seed: Sample i depends on seed + i (and on its label) alone.
-        y: (n, L) labels of a class-conditional model.
+        y: (n, L) labels of a class-conditional model; with one kind of label also (n,), a list, or one for all.
         temperature: 1 samples the model, less is more probable, 0 is greedy.
         stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
     Returns:
         (n, C, *S) integer levels.
+
+    Raises:
+        ValueError: If an argument is not what the model wants, or labels are asked of a model without them.
     """
+    n, temperature = require_count("n", n), require_temperature(temperature)
+    y = require_labels(y, model.spec.num_classes, n, model.device, asked_for=True)
     sources = generators(seed, n)
     with torch.inference_mode():
         h = model.draw_latents(sources)
-    return decode(model, h, y, sources, temperature=temperature, stepper=stepper, progress=progress)
+    return _decode(model, h, y, sources, temperature, stepper, progress)
 
 
 def reconstruct(
@@ -110,7 +157,7 @@ def reconstruct(
     x: Tensor,
     *,
     seed: int,
-    y: Tensor | None = None,
+    y: Labels | None = None,
     num_draws: int = 1,
     temperature: float = 1.0,
     stepper: StepperKind = "auto",
@@ -122,7 +169,7 @@ def reconstruct(
         model: A trained PixelVAE.
         x: (B, C, *S) integer levels.
         seed: Draw d of image b depends on seed + d·B + b.
-        y: (B, L) labels of a class-conditional model.
+        y: (B, L) labels of a class-conditional model; with one kind of label also (B,), a list, or one for all.
         num_draws: Draws for each image.
         temperature: 1 samples the decoder, 0 is greedy.
         stepper: See :meth:`Decoder.stepper`.
@@ -132,13 +179,15 @@ def reconstruct(
         (num_draws, B, C, *S) integer levels.
 
     Raises:
-        ValueError: If the model has no latents.
+        ValueError: If the model has no latents, or an argument is not what it wants.
     """
+    x, labels = require_batch(x, y, model.spec, model.device)
+    num_draws, temperature = require_count("num_draws", num_draws), require_temperature(temperature)
+    sources = generators(seed, num_draws * len(x))
     with torch.inference_mode():
-        h = model.encode(x, y).mean.repeat(num_draws, 1)
-    labels = None if y is None else y.repeat(num_draws, 1)
-    sources = generators(seed, len(h))
-    draws = decode(model, h, labels, sources, temperature=temperature, stepper=stepper, progress=progress)
+        h = model.posterior(x, labels).mean.repeat(num_draws, 1)
+    labels = None if labels is None else labels.repeat(num_draws, 1)
+    draws = _decode(model, h, labels, sources, temperature, stepper, progress)
     return draws.unflatten(0, (num_draws, len(x)))
 
 
@@ -149,7 +198,7 @@ def complete(
     *,
     seed: int,
     h: Tensor | None = None,
-    y: Tensor | None = None,
+    y: Labels | None = None,
     stepper: StepperKind = "auto",
     progress: bool = False,
 ) -> Tensor:
@@ -161,19 +210,25 @@ def complete(
         known: Broadcastable to x, true where x is kept; what is absent is drawn.
         seed: Image b depends on seed + b.
         h: (B, D) latents of a PixelVAE; the encoder's mean of x where not given.
-        y: (B, L) labels of a class-conditional model.
+        y: (B, L) labels of a class-conditional model; with one kind of label also (B,), a list, or one for all.
         stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
     Returns:
         (B, C, *S) integer levels, equal to x where ``known``.
+
+    Raises:
+        ValueError: If an argument is not what the model wants.
     """
-    known = known.expand_as(x) & (x != ABSENT)
+    x, labels = require_batch(x, y, model.spec, model.device)
+    known = require_known(known, x) & (x != ABSENT)
+    if h is not None:
+        h = require_latents(h, model.latent_dim, len(x), model.device, model.dtype)
     u = uniforms(model, generators(seed, len(x)))
     with torch.inference_mode():
         if h is None and model.has_latents:
-            h = model.encode(x, y).mean
-        context = model.context(h, y)
+            h = model.posterior(x, labels).mean
+        context = model.context(h, labels)
     decoder, likelihood = model.decoder, model.likelihood
     return fill(decoder, likelihood, context, u, x=x, known=known, stepper=stepper, progress=progress).x
 
@@ -183,14 +238,20 @@ def score(
     x: Tensor,
     *,
     h: Tensor | None = None,
-    y: Tensor | None = None,
+    y: Labels | None = None,
     stepper: StepperKind = "auto",
 ) -> Tensor:
-    """log p(x | h, y) in nats by the walk, site after site: what a coder pays. Equals ``model.log_px``. -> (B,)."""
+    """log p(x | h, y) in nats by the walk, site after site: what a coder pays. Equals ``model.log_px``. -> (B,).
+
+    Raises:
+        ValueError: If x, h or y is not what the model wants.
+    """
+    x, labels = require_batch(x, y, model.spec, model.device)
+    h = require_latents(h, model.latent_dim, len(x), model.device, model.dtype)
     present = x != ABSENT
     with torch.inference_mode():
-        context = model.context(h, y)
-    u = torch.zeros(x.shape, dtype=next(model.decoder.parameters()).dtype, device=x.device)
+        context = model.context(h, labels)
+    u = torch.zeros(x.shape, dtype=model.dtype, device=x.device)
     known = torch.ones_like(present)
     walked = fill(model.decoder, model.likelihood, context, u, x=x.clamp(min=0), known=known, stepper=stepper)
     return walked.log_p.where(present, 0).flatten(1).sum(1)
@@ -204,7 +265,7 @@ def interpolate(
     steps: int,
     seed: int,
     path: Callable[[Tensor, Tensor, int], Tensor] = spherical_path,
-    y: Tensor | None = None,
+    y: Labels | None = None,
     temperature: float = 1.0,
     stepper: StepperKind = "auto",
     progress: bool = False,
@@ -215,10 +276,10 @@ def interpolate(
         model: A trained PixelVAE.
         start: (B, D) latents: an encoder's means, or draws of the prior.
         end: (B, D) latents.
-        steps: Number of points, both ends included.
+        steps: Number of points, both ends included: at least 2.
         seed: Row b depends on seed + b; equal numbers along a row, so that only h changes.
         path: ``linear_path`` or ``spherical_path``.
-        y: (steps, B, L) labels along the way, of a class-conditional model.
+        y: Labels of a class-conditional model: (steps, B, L) along the way; or labels of the B rows, kept all the way.
         temperature: 1 samples the decoder, 0 is greedy.
         stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
@@ -227,11 +288,14 @@ def interpolate(
         (steps, B, C, *S) integer levels.
 
     Raises:
-        ValueError: If the model has no latents.
+        ValueError: If the model has no latents, or an argument is not what it wants.
     """
-    h = path(start, end, steps).flatten(0, 1)
-    labels = None if y is None else y.flatten(0, 1)
+    start, end = require_ends(start, end, model.latent_dim, model.device, model.dtype)
+    steps, temperature = require_count("steps", steps, least=2), require_temperature(temperature)
+    labels = require_labels_along(y, model.spec.num_classes, steps, len(start), model.device)
     sources = [g for _ in range(steps) for g in generators(seed, len(start))]
-    return decode(model, h, labels, sources, temperature=temperature, stepper=stepper, progress=progress).unflatten(
-        0, (steps, -1)
-    )
+    points = path(start, end, steps)
+    if points.shape != (steps, *start.shape):
+        raise ValueError(f"path gives points of shape {tuple(points.shape)}; wanted {(steps, *start.shape)}")
+    drawn = _decode(model, points.flatten(0, 1), labels, sources, temperature, stepper, progress)
+    return drawn.unflatten(0, (steps, -1))

@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec, levels_to_signal
+from pixelvae.ranges import require_count
 from pixelvae.sampling.plan import Native
 
 LOG_SCALES = (-7.0, 7.0)
@@ -136,8 +137,7 @@ class DiscretizedLogisticMixture(Likelihood):
 
     def __init__(self, spec: DataSpec, *, num_components: int = 10) -> None:
         super().__init__(spec)
-        if num_components < 1:
-            raise ValueError(f"num_components={num_components}; wanted at least 1")
+        require_count("num_components", num_components)
         self.num_components, C = num_components, spec.channels
         self.sizes = [1, C, C, C * (C - 1) // 2]
         self.num_params = num_components * sum(self.sizes)

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from pixelvae.boundary import require_count
 from pixelvae.decoders.base import Decoder, Stepper, StepperKind
 from pixelvae.likelihoods import Likelihood
+from pixelvae.progress import tqdm
 from pixelvae.sampling import engine, rows
 from pixelvae.sampling.eager import EagerPlan
 from pixelvae.sampling.stepper import Walked
@@ -46,7 +47,11 @@ def walk(
 
     Returns:
         x, (B, C, *S) integer levels.
+
+    Raises:
+        ValueError: If ``batch_size`` < 1, or the context is not the decoder's.
     """
+    require_count("batch_size", batch_size)
     spec = decoder.spec
     conditionals = stepper if isinstance(stepper, Stepper) else decoder.stepper(context, batch_size, stepper)
     device = next(decoder.parameters()).device

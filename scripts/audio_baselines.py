@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jsonargparse
 import torch
 from torch import Tensor
 
 from pixelvae import SpokenDigits
+from pixelvae.commands.cli import run_script
 from pixelvae.data import ABSENT, BatchKey, Split
 from pixelvae.evaluation.bounds import bits_per_dim
 from pixelvae.reporting.provenance import command_line, environment
@@ -101,4 +101,4 @@ def describe(log_px: Tensor, measured: list[Tensor]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    jsonargparse.auto_cli(main)
+    run_script(main)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jsonargparse
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from pixelvae import MNIST5k
+from pixelvae.commands.cli import run_script
 from pixelvae.commands.evaluate import main as evaluate
 from pixelvae.commands.train import run_or_resume
 from pixelvae.data import BatchKey, DataSet, Split, sequential
@@ -69,4 +69,4 @@ def log_prob(log_pmf: Tensor, split: Split, key: BatchKey) -> Tensor:
 
 
 if __name__ == "__main__":
-    jsonargparse.auto_cli(main)
+    run_script(main)

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jsonargparse
 import torch
 import yaml
 from tqdm import tqdm
@@ -22,6 +21,7 @@ from pixelvae import (
     VectorContext,
     WaveNet,
 )
+from pixelvae.commands.cli import run_script
 from pixelvae.data import Batches, DataSpec
 from pixelvae.decoders.base import StepperKind
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
@@ -200,4 +200,4 @@ def lineage_step(name: str, device: torch.device) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    jsonargparse.auto_cli(main)
+    run_script(main)

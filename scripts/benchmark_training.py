@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jsonargparse
 import torch
 import yaml
 from torch import Tensor
 
 from pixelvae import Categorical, GatedPixelCNN, MNIST5k, VectorContext
+from pixelvae.commands.cli import run_script
 from pixelvae.data import Batches, DataSpec
 from pixelvae.distributed import Precision, World, has_fast_bfloat16
 from pixelvae.evaluation.timing import by_turns, seconds
@@ -183,4 +183,4 @@ def loading() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    jsonargparse.auto_cli(main)
+    run_script(main)

@@ -1,11 +1,13 @@
-"""Every test starts from the same seed; a file of laws asks for float64, a test of commands for checkpoints."""
+"""Every test starts from the same seed; laws ask for float64 and a device, tests of commands for checkpoints."""
 
 import pytest
 import torch
 
 from pixelvae.checkpoint import Progress, save_model
+from pixelvae.devices import set_numerics
 from small_runs import CONFIG, small_model
 
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 torch.set_num_threads(1)  # the networks of the tests are too small to share
 
 
@@ -20,6 +22,24 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    """The CPU, and CUDA where there is one."""
+    where = torch.device(request.param)
+    set_numerics(where)
+    return where
+
+
+@pytest.fixture
+def on_device(device):
+    """Everything made in the test is on the device."""
+    if device.type != "cpu":
+        torch.set_default_device(device)
+    yield
+    if device.type != "cpu":
+        torch.set_default_device(None)
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,17 @@ MAX_FUNCTION = 50
 
 # From the top down. A part, which is a folder or a file of pixelvae/, may import itself, its row and the rows below.
 ROWS = (
-    ("scripts", "commands", "__main__"),
+    ("scripts", "commands", "library", "__main__"),
     ("reporting",),
     ("training",),
     ("checkpoint", "evaluation", "compression"),
     ("models", "generation", "completion", "walk"),
     ("decoders",),
     ("latents", "context", "likelihoods"),
-    ("data", "nn", "sampling", "storage", "distributed", "memory", "native"),
+    (
+        *("data", "nn", "sampling", "storage", "devices", "distributed", "memory", "native"),
+        *("progress", "boundary", "ranges", "weights"),
+    ),
 )
 ROW_OF = {part: number for number, row in enumerate(ROWS) for part in row}
 NOUNS = {"latents", "context", "likelihoods"}

@@ -33,7 +33,17 @@ def small_model(config=CONFIG, seed=0):
 
 
 def small_fit(
-    out: Path, *, model=None, data=None, objective=None, seed=0, resume=False, observer=None, progress=False, **training
+    out: Path,
+    *,
+    model=None,
+    data=None,
+    objective=None,
+    seed=0,
+    resume=False,
+    resume_changed=False,
+    observer=None,
+    progress=False,
+    **training,
 ):
     """Train for a few steps, by default on one CPU process without a progress bar."""
     options = {"batch_size": 8, "validate_every": 4, "checkpoint_every": 3, "lr_warmup_steps": 0}
@@ -48,6 +58,7 @@ def small_fit(
         seed=seed,
         world=World(torch.device("cpu")),
         resume=resume,
+        resume_changed=resume_changed,
         observer=observer,
         progress=progress,
     )

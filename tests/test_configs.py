@@ -28,6 +28,8 @@ def spec_of(data):
     if name == "ImageFolder":
         channels = 1 if options.get("grey") else 3
         return DataSpec((channels, options["size"], options["size"]), options.get("levels", 256), (2,))
+    if name == "AudioFolder":
+        return DataSpec((1, 256), options.get("levels", 256), (2,))
     if name == "SpokenDigits":
         # 64 samples leave the fourth stage of the encoder one of 4: there the bfloat16 gradient of oneDNN can be NaN.
         return DataSpec((1, 256), options.get("levels", 256), (10, 6))

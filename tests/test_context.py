@@ -64,22 +64,6 @@ def test_nothing_to_condition_on_is_no_context():
     assert context(None, torch.zeros(2, 1, dtype=torch.long)) is None
 
 
-@every_context
-@pytest.mark.parametrize(
-    "h", [None, torch.zeros(2), torch.zeros(2, 2), torch.zeros(2, 3, 1)], ids=lambda h: h is not None and h.shape
-)
-def test_refuses_latents_of_another_shape(make, spec, h):
-    """Missing ones too, before anything is computed."""
-    with pytest.raises(ValueError, match=r"h has shape .*; wanted \(B, 3\)"):
-        make(spec, LATENT_DIM)(h, random_labels(2, spec))
-
-
-def test_refuses_latents_that_the_model_does_not_have():
-    """They would be ignored."""
-    with pytest.raises(ValueError, match=r"h has shape \(2, 3\); wanted None, for the model has no latents"):
-        VectorContext(DataSpec((1, 4, 4), 2, (3,)), 0)(torch.zeros(2, 3), torch.zeros(2, 1, dtype=torch.long))
-
-
 @pytest.mark.parametrize(
     ("make", "spec", "latent_dim", "options", "message"),
     [

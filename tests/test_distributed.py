@@ -1,5 +1,6 @@
-"""Two processes train as one with the joint batch."""
+"""Two processes train and evaluate as one with the joint batch."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,71 +10,107 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import ranks
 from pixelvae.checkpoint import Progress, load_training, save_model
-from pixelvae.distributed import World, connect, resolve_precision
+from pixelvae.commands.sample import main as sample
+from pixelvae.distributed import TIMEOUT, World, connect, resolve_precision
 from pixelvae.training.loop import Observer
 from small_runs import CONFIG, small_fit, small_model
 
 TESTS = Path(__file__).parent
-SCRIPT = """
-import sys, torch
-from pathlib import Path
-from pixelvae.distributed import connect
-from pixelvae.training.objective import Objective
-from pixelvae.training.options import TrainingOptions
-from pixelvae.training.loop import fit
-from pixelvae.models.assembly import build
-from small_runs import CONFIG, small_data, small_model
-
-torch.set_num_threads(1)
-torch.set_default_dtype(torch.float64)
-world = connect("cpu")
-training = TrainingOptions(steps=4, batch_size=int(sys.argv[2]), compile="never", validate_every=4, checkpoint_every=4)
-objective = Objective(**{sys.argv[3]: float(sys.argv[4])})
-fit(small_model(), small_data(), training, objective, out=Path(sys.argv[1]), config=CONFIG, seed=0,
-    world=world, progress=False)
-world.close()
-"""
+CPU = torch.device("cpu")
 
 
-def launch(out, processes, batch_size, *objective):
-    script = out.with_suffix(".py")
-    script.write_text(SCRIPT)
+def launch(processes, *arguments):
+    """Run a script under torchrun, in which any warning of ours would be an error."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
-    arguments = [str(script), str(out), str(batch_size), *objective]
-    subprocess.run([*command, *arguments], check=True, env=environment, timeout=120)
-    return load_training(out / "last", torch.device("cpu"))
+    path = os.pathsep.join(map(str, (TESTS.parent, TESTS)))
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, *map(str, arguments)], check=True, env=environment, timeout=300)
 
 
-@pytest.mark.parametrize("objective", [("free_bits", "0.01"), ("rate", "3.0")])
-def test_two_ranks_equal_one_rank_with_the_double_batch(tmp_path, objective):
-    one, two = launch(tmp_path / "one", 1, 16, *objective), launch(tmp_path / "two", 2, 8, *objective)
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """What a pair of processes wrote: see ranks.py."""
+    out = tmp_path_factory.mktemp("ranks")
+    launch(2, TESTS / "ranks.py", out)
+    return out
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in ranks.cases()])
+def test_two_ranks_equal_one_rank_with_the_double_batch(two_ranks, name):
+    """Weights and measurements after two steps, and both bounds of a split that the ranks share unequally."""
+    differences = json.loads((two_ranks / "differences.json").read_text())[name]
+    assert set(differences) == {"weights", "measurements", "bounds"}
+    assert max(differences.values()) < 1e-11
+
+
+def test_a_run_of_two_ranks_is_the_run_of_one(two_ranks):
+    """Order of the data, validation and checkpoints included."""
+    one, two = (load_training(two_ranks / name / "last", CPU) for name in ("one", "two"))
     assert one["progress"]["images_seen"] == two["progress"]["images_seen"] == 64
     assert one["best_elbo"] == pytest.approx(two["best_elbo"], abs=1e-9)
     for name, weight in one["average"].items():
         torch.testing.assert_close(weight, two["average"][name], rtol=1e-9, atol=1e-11, msg=name)
 
 
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(two_ranks):
+    """They agree every ten steps."""
+    assert json.loads((two_ranks / "stopped.json").read_text()) == [10, 10]
+
+
 def test_two_ranks_draw_the_samples_of_one(tmp_path):
     """Each draws its share; sample i depends on seed + i alone."""
     save_model(tmp_path / "best", small_model(), CONFIG, Progress())
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    drawn = []
-    for processes in (1, 2):
-        out = tmp_path / str(processes)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        arguments = [str(TESTS.parent / "scripts/sample.py"), str(tmp_path / "best"), f"--out={out}"]
-        subprocess.run([*command, *arguments, "--stepper=eager"], check=True, env=environment, timeout=120)
-        drawn.append(load_file(out / "samples.safetensors")["x"])
+    sample(tmp_path / "best", out=tmp_path / "1", stepper="eager")
+    launch(2, TESTS.parent / "scripts/sample.py", tmp_path / "best", f"--out={tmp_path / '2'}", "--stepper=eager")
+    drawn = [load_file(tmp_path / name / "samples.safetensors")["x"] for name in ("1", "2")]
     assert torch.equal(*drawn)
 
 
-def test_a_device_that_is_not_there_is_an_error():
-    if torch.cuda.is_available():
-        pytest.skip("this machine has CUDA")
-    with pytest.raises(ValueError, match="set device: cpu"):
-        connect("cuda")
+@pytest.fixture
+def under_torchrun(monkeypatch):
+    """Process 1 of 2, on a machine that the test describes; what was joined and how."""
+    joined = {}
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: joined.update(current=device))
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda *args, **how: joined.update(backend=args, **how)
+    )
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr("pixelvae.distributed.set_numerics", lambda device: None)
+    return joined
+
+
+def pretend(monkeypatch, kind, count=0):
+    """An accelerator of a kind."""
+    monkeypatch.setattr("pixelvae.distributed.choose_device", lambda name: torch.device(kind))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+def test_a_rank_takes_the_device_of_its_local_number(monkeypatch, under_torchrun):
+    pretend(monkeypatch, "cuda", count=2)
+    assert connect() == World(torch.device("cuda:1"), rank=1, size=2)
+    device = torch.device("cuda:1")
+    assert under_torchrun == {"current": device, "backend": ("nccl",), "device_id": device, "timeout": TIMEOUT}
+
+
+def test_ranks_without_cuda_share_the_cpu(monkeypatch, under_torchrun):
+    for kind in ("cpu", "mps"):
+        pretend(monkeypatch, kind)
+        assert connect().device == CPU
+        assert under_torchrun == {"backend": ("gloo",), "timeout": TIMEOUT}
+
+
+def test_ranks_that_cannot_have_a_device_are_refused(monkeypatch, under_torchrun):
+    pretend(monkeypatch, "cuda", count=1)
+    with pytest.raises(ValueError, match="process 1 here, but this machine has 1 CUDA devices; set --nproc-per-node=1"):
+        connect()
+    pretend(monkeypatch, "mps")
+    with pytest.raises(ValueError, match="device='mps' cannot be shared by several processes; set device: cpu"):
+        connect("mps")
 
 
 def test_automatic_precision_never_takes_emulated_bfloat16(monkeypatch):

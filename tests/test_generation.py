@@ -14,7 +14,7 @@ from pixelvae.latents import paths
 from pixelvae.walk import draw, walk
 from tiny import BINARY, autoregressive, every_x, labels, log_px_by_quadrature, p_value, position, vae
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = pytest.mark.usefixtures("float64", "on_device")
 LABELLED = BINARY._replace(num_classes=(2, 3))
 NUM_DRAWS = 4000
 UNLIKELY = 1e-4

@@ -11,6 +11,7 @@ SLOW = (
     "torch._dynamo", "torch._inductor", "sympy", "torchvision", "matplotlib", "tensorboard", "torch.utils.tensorboard",
     "sklearn", "scipy", "pandas", "mlxtend", "numba", "jsonargparse",
 )  # fmt: skip
+TRAINING = "import pixelvae.training.loop, pixelvae.evaluation.bounds, pixelvae.checkpoint"
 RECURRENT = """
 import torch
 from pixelvae import DataSpec, RowLSTM
@@ -28,8 +29,8 @@ def slow_modules_after(source):
 
 @pytest.mark.parametrize(
     "source",
-    ["import pixelvae", "import pixelvae.training.loop, pixelvae.evaluation.bounds, pixelvae.checkpoint", RECURRENT],
-    ids=["package", "training", "recurrent"],
+    ["import pixelvae", TRAINING, "import pixelvae.evaluation.metrics", RECURRENT],
+    ids=["package", "training", "evaluation", "recurrent"],
 )
 def test_nothing_slow_is_imported(source):
     assert slow_modules_after(source) == []

@@ -81,7 +81,7 @@ def p_value(x, probabilities, spec):
         counts, expected = (torch.cat([a[~rare], a[rare].sum()[None]]) for a in (counts, expected))
     else:
         counts, expected = counts[~rare], expected[~rare]
-    return stats.chisquare(counts.numpy(), expected.numpy()).pvalue
+    return stats.chisquare(counts.cpu().numpy(), expected.cpu().numpy()).pvalue
 
 
 def assert_mean(draws, expected, rounding=1e-12):

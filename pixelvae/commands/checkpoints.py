@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,110 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixelvae.checkpoint import load, load_progress
-from pixelvae.data import BatchKey, DataSet
-from pixelvae.data.splits import SplitName
+from pixelvae.checkpoint import CheckpointError, load, load_config, load_data, load_progress
+from pixelvae.commands.trust import trusted
+from pixelvae.data import BatchKey, DataSet, Split
+from pixelvae.data.splits import SplitName, spread_over_classes
 from pixelvae.distributed import connect
 from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.figures import save_picture
 
+DataFactory = Callable[[], DataSet]
+"""Makes the data set that takes the place of the training data."""
 
-def load_with_latents(checkpoint: Path, device: str, purpose: str) -> GenerativeModel:
-    """The PixelVAE in a checkpoint.
+
+def find_checkpoint(folder: Path) -> Path:
+    """A checkpoint by its folder or by that of its run: the best one, or the last one before any validation.
 
     Raises:
-        ValueError: If the model has no latents; ``purpose`` completes the message "no latents to ...".
+        CheckpointError: If there is none.
     """
-    model = load(checkpoint, device=connect(device).device)
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"checkpoint={folder}: no such folder; wanted a checkpoint such as runs/demo/best")
+    if (folder / "model.safetensors").is_file():
+        return folder
+    for name in ("best", "last"):  # a run also has a config.yaml, beside its metrics
+        if (folder / name).is_dir():
+            return folder / name
+    raise CheckpointError(f"checkpoint={folder} is neither a checkpoint nor a run; wanted one, such as runs/demo/best")
+
+
+def load_pictures(checkpoint: Path, device: str, trust: str | None = None) -> GenerativeModel:
+    """The model of pictures in a checkpoint.
+
+    Raises:
+        ValueError: If it is a model of sounds.
+    """
+    model = load(checkpoint, device=connect(device).device, classes=trusted(trust))
+    check_pictures(checkpoint, model)
+    return model
+
+
+def check_pictures(checkpoint: Path, model: GenerativeModel) -> None:
+    """Check that a model is one of pictures.
+
+    Raises:
+        ValueError: If it is a model of sounds.
+    """
+    if len(model.spec.sites) != 2:
+        raise ValueError(f"{checkpoint} is a model of sounds, and this command draws pictures; use pixelvae speak")
+
+
+def load_with_latents(checkpoint: Path, device: str, purpose: str, trust: str | None = None) -> GenerativeModel:
+    """The PixelVAE of pictures in a checkpoint.
+
+    Raises:
+        ValueError: If it is a model of sounds, or has no latents; ``purpose`` completes "no latents to ...".
+    """
+    model = load_pictures(checkpoint, device, trust)
     if not model.has_latents:
         raise ValueError(f"{checkpoint} has no latents to {purpose}; pixelvae sample draws from it")
     return model
+
+
+def open_data(
+    checkpoint: Path, model: GenerativeModel, data: DataFactory | None = None, trust: str | None = None
+) -> DataSet:
+    """The data set that a checkpoint was trained on, or another that fits its model.
+
+    Args:
+        checkpoint: Whose configuration names the data.
+        model: What the data have to fit.
+        data: Makes the data set instead.
+        trust: Modules whose classes the checkpoint may name.
+
+    Raises:
+        ValueError: If the data are not there, or their shape, levels or labels are not the model's.
+    """
+    try:
+        found = load_data(checkpoint, classes=trusted(trust)) if data is None else data()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{error}; --data.root FOLDER says where the data are now") from error
+    wanted, given = model.spec, found.spec
+    if (given.shape, given.levels) != (wanted.shape, wanted.levels):
+        raise ValueError(
+            f"--data has shape {given.shape} and {given.levels} levels, the model {wanted.shape} and {wanted.levels}; "
+            "give options of --data that make them equal, or another data set"
+        )
+    if wanted.num_classes and given.num_classes != wanted.num_classes:
+        raise ValueError(
+            f"--data has labels of {given.num_classes} classes, the model is given labels of {wanted.num_classes}"
+        )
+    return found
+
+
+def class_names(checkpoint: Path, model: GenerativeModel, trust: str | None = None) -> Sequence[Sequence[str]]:
+    """A name for each class of each kind of label; numbers where the data set is not there any more."""
+    try:
+        return open_data(checkpoint, model, trust=trust).class_names
+    except (OSError, ValueError):
+        return [[str(number) for number in range(classes)] for classes in model.spec.num_classes]
+
+
+def is_foreign(checkpoint: Path, data: DataSet) -> bool:
+    """Whether a data set is of another class than the one that a checkpoint was trained on."""
+    return type(data).__name__ != str(load_config(checkpoint)["data"]["class_path"]).rpartition(".")[2]
 
 
 def device_of(model: GenerativeModel) -> torch.device:
@@ -44,17 +130,18 @@ def check_num(data: DataSet, split: SplitName, num: int) -> None:
     available = len(getattr(data, split))
     if not 1 <= num <= available:
         what = "images" if len(data.spec.sites) == 2 else "sounds"
-        raise ValueError(f"num={num}; the {split} split has {available} {what}")
+        raise ValueError(f"num_{what}={num}; the {split} split has {available} {what}")
 
 
-def first_examples(data: DataSet, split: SplitName, num: int, model: GenerativeModel) -> tuple[Tensor, Tensor]:
-    """x and y of the first examples of a split, on the model's device.
+def varied_examples(data: DataSet, split: SplitName, num: int, model: GenerativeModel) -> tuple[Tensor, Tensor]:
+    """x and y of examples that are spread over a split and its classes, on the model's device.
 
     Raises:
         ValueError: If there are fewer than ``num``.
     """
     check_num(data, split, num)
-    x, y = getattr(data, split)[BatchKey(torch.arange(num), epoch=0)]
+    examples: Split = getattr(data, split)
+    x, y = examples[BatchKey(spread_over_classes(examples, num), epoch=0)]
     return x.to(device_of(model)), y.to(device_of(model))
 
 
@@ -65,7 +152,8 @@ def run_folder(checkpoint: Path) -> Path:
 
 def origin(checkpoint: Path, *settings: str) -> str:
     """The end of a caption: which weights were used, and with which settings."""
-    return ", ".join([str(checkpoint), f"step {load_progress(checkpoint).step:,}", *settings]) + "."
+    shown = Path(*checkpoint.parts[-2:]) if checkpoint.is_absolute() else checkpoint  # a figure may be published
+    return ", ".join([str(shown), f"step {load_progress(checkpoint).step:,}", *settings]) + "."
 
 
 def save_with_settings(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
+import signal
 import sys
-from functools import partial
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-import jsonargparse
+from pixelvae.commands.mistakes import exit_code, one_line
+from pixelvae.commands.names import did_you_mean
+from pixelvae.commands.output import keep_working_without_readers
+from pixelvae.commands.parsing import call
 
 COMMANDS = {
     "train": "Train a model",
     "evaluate": "Evaluate a checkpoint on the whole test set",
+    "encode": "Write nats and latents of files into a table, with outliers, neighbours, clusters",
     "sample": "Draw samples from a trained model",
     "reconstruct": "Encode images and draw them again, several times each",
     "interpolate": "Walk through the latents, from image to image or class to class",
@@ -29,31 +37,70 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command that a command line names, this process's own by default."""
-    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    keep_working_without_readers()
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = [word for word in given if word == "--debug"]
+    name, *rest = [word for word in given if word != "--debug"] or ["--help"]
     if name in ("-h", "--help"):
         print(overview())
         return
     name = name.replace("_", "-")
     if name not in COMMANDS:
-        nearest = difflib.get_close_matches(name, COMMANDS, n=1)
-        advice = f"did you mean {nearest[0]}?" if nearest else "pixelvae --help lists the commands"
+        advice = did_you_mean(name, COMMANDS, "pixelvae --help lists the commands")
         print(f"pixelvae: there is no command {name!r}; {advice}", file=sys.stderr)
         raise SystemExit(2)
-    run(name, rest, prog=f"pixelvae {name}")
+    run(name, [*rest, *debug], prog=f"pixelvae {name}")
 
 
-def run(name: str, arguments: list[str] | None = None, prog: str | None = None) -> None:
+def run(name: str, arguments: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Parse a command's options, from this process's command line by default, and run it.
+
+    A user's mistake is one line on standard error and exit code 2, with ``--debug`` after the frames that found it.
 
     Args:
         name: A key of ``COMMANDS``.
         arguments: What follows the name.
-        prog: How usage messages call the command; the running script's name by default.
+        prog: How messages call the command; the running script's name by default.
     """
-    module = importlib.import_module(f"pixelvae.commands.{name.replace('-', '_')}")
-    # A checkpoint keeps the resolved configuration, so train reads its options itself.
-    start = module.run if name == "train" else partial(jsonargparse.auto_cli, module.main)
-    start(args=arguments, prog=prog)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with mistakes_in_one_line(prog, given):
+        start(name, [word for word in given if word != "--debug"], prog)
+
+
+def run_script(main: Callable[..., Any]) -> None:
+    """Call the ``main`` of a script with the options of this process's command line."""
+    given = sys.argv[1:]
+    with mistakes_in_one_line(None, given):
+        call(main, [word for word in given if word != "--debug"], prog=None)
+
+
+@contextmanager
+def mistakes_in_one_line(prog: str | None, arguments: Sequence[str]) -> Iterator[None]:
+    """End this process with one line on standard error where a user's mistake is found."""
+    keep_working_without_readers()
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:  # a fault of the program, which its frames help to find
+            raise
+        if "--debug" in arguments:
+            traceback.print_exc()
+        print(f"{prog or Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(code) from None
+
+
+def start(name: str, arguments: Sequence[str], prog: str | None) -> None:
+    """Import a command and run it."""
+    module = import_module(f"pixelvae.commands.{name.replace('-', '_')}")
+    # A checkpoint keeps the resolved configuration, and encode takes any number of files: they read their options.
+    if name in ("train", "encode"):
+        module.run(arguments, prog)
+    else:
+        call(module.main, arguments, prog)
 
 
 def overview() -> str:
@@ -69,5 +116,6 @@ def overview() -> str:
             *lines,
             "",
             "pixelvae NAME --help describes a command and its options.",
+            "pixelvae --debug NAME ... also shows where in the program an error was found.",
         ]
     )

@@ -1,4 +1,4 @@
-"""Train configurations alike and compare them: ``pixelvae compare "[A.yaml, B.yaml]" --steps N``."""
+"""Train configurations alike and compare them: ``pixelvae compare "[mnist/pixelcnn, mnist/row_lstm]" --steps N``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from pixelvae.checkpoint import load_progress
+from pixelvae.commands.configs import find_config
 from pixelvae.commands.evaluate import main as evaluate
 from pixelvae.commands.train import run_to_end
 from pixelvae.reporting.events import read_events
@@ -56,15 +57,16 @@ def main(
     the plan is kept in RUNS/plan.json.
 
     Args:
-        configs: YAML files of pixelvae train, all on the same data.
+        configs: Configurations of pixelvae train by their names or files, all on the same data.
         steps: Updates for each; exclusive with ``minutes``.
         minutes: Training time for each, validation and pictures not counted; exclusive with ``steps``.
         out: Folder for compare.md, compare.json, compare.png, and NAME/metrics.json for each configuration.
         runs: Folder for checkpoints, RUNS/NAME.
         num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
-        iwae_images: Evaluate the importance-weighted bound on about so many images only; all by default.
+        iwae_images: Images of the importance-weighted bound, spread over the split; all by default.
         device: auto, cpu, cuda, or any other that torch knows.
     """
+    configs = [find_config(config) for config in configs]
     check(configs, steps, minutes)
     paths = {path.stem: path for path in configs}
     if steps is not None:
@@ -92,15 +94,14 @@ def check(configs: list[Path], steps: int | None, minutes: float | None) -> None
     """Check, before any work, that the configurations can be compared.
 
     Raises:
-        ValueError: If a file is missing, two have one name, their data differ, or not one of the budgets is given.
+        ValueError: If two have one name, their data differ, or not one of the budgets is given.
     """
     if (steps is None) == (minutes is None):
         raise ValueError(f"steps={steps} and minutes={minutes}; give one of --steps and --minutes")
     if (steps if steps is not None else minutes or 0) <= 0:
         raise ValueError(f"steps={steps}, minutes={minutes}; wanted more than 0")
-    missing = [str(path) for path in configs if not path.is_file()]
-    if not configs or missing:
-        raise ValueError(f"configs: no such file: {', '.join(missing)}" if missing else "configs: wanted at least one")
+    if not configs:
+        raise ValueError("configs: wanted at least one")
     names = [path.stem for path in configs]
     if len(set(names)) < len(names):
         raise ValueError(f"configs are named {names}; wanted a different file name for each, for it names the result")

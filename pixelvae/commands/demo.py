@@ -14,7 +14,7 @@ from pixelvae.commands.reconstruct import main as reconstruct
 from pixelvae.commands.sample import main as sample
 from pixelvae.commands.train import run_or_resume
 
-CONFIG = Path("configs/mnist5k/pixelvae.yaml")
+CONFIG = "mnist5k/pixelvae"
 
 
 def main(out: Path = Path("runs/demo"), num_samples: int = 64, publish: Path | None = None) -> None:

@@ -6,15 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pixelvae.checkpoint import load, load_config, load_data, load_progress
-from pixelvae.commands.checkpoints import run_folder, training_metrics
+from pixelvae.checkpoint import load, load_config, load_progress
+from pixelvae.commands.checkpoints import DataFactory, is_foreign, open_data, run_folder, training_metrics
+from pixelvae.commands.trust import trusted
 from pixelvae.data import DataSet, Split
 from pixelvae.distributed import World, connect
 from pixelvae.evaluation.metrics import agreement_metrics, bound_metrics, information_metrics, pixel_probe_metrics
 from pixelvae.evaluation.probes import probe_latents
 from pixelvae.models.base import GenerativeModel
+from pixelvae.reporting.hyperparameters import write_metrics
 from pixelvae.reporting.provenance import command_line, write_provenance
-from pixelvae.reporting.tensorboard import write_metrics
 from pixelvae.storage import write_json
 
 
@@ -24,11 +25,13 @@ def main(
     num_samples: int = 128,
     iwae_images: int | None = None,
     split: str = "test",
+    data: DataFactory | None = None,
     latents: bool = False,
     probe_images: int = 50_000,
     agreement_images: int = 1000,
     seed: int = 0,
     device: str = "auto",
+    trust: str | None = None,
     log_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Write metrics.json: the bounds in nats and bits/dim, the active units, and on request measures of the latents.
@@ -36,11 +39,14 @@ def main(
     The same numbers enter the run's row in TensorBoard's table of hyperparameters.
 
     Args:
-        checkpoint: A checkpoint folder, such as runs/demo/best.
-        out: Folder for metrics.json, config.yaml and environment.txt; the run's folder by default.
+        checkpoint: A checkpoint folder, such as runs/demo/best, or a run, whose best checkpoint is taken.
+        out: Folder for metrics.json, config.yaml and environment.txt; the run's folder by default, and for data of
+            another class a folder of its name in it.
         num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
-        iwae_images: Evaluate the importance-weighted bound on about so many images only; all by default.
+        iwae_images: Images of the importance-weighted bound, spread over the split; all by default.
         split: test, validation or train.
+        data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
+            options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         latents: Measure the latents too: rate and distortion, mutual information with its cap, and the accuracy of
             probes of posterior means, beside pixels and principal components (fitted on train, scored on the split).
         probe_images: Most training images that the probes are fitted on, spread over the train split.
@@ -48,28 +54,30 @@ def main(
             assigns the reconstruction to the original's class; 0 for none. Tells nothing of a decoder given the class.
         seed: Of the noise.
         device: auto, cpu, cuda, or any other that torch knows.
-        log_dir: Folder for TensorBoard; the run's own by default.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
+        log_dir: Folder for TensorBoard; by default as for ``out``.
     """
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split={split!r}; wanted train, validation or test")
     world = connect(device)
-    model = load(checkpoint, device=world.device)
-    data = load_data(checkpoint)
+    model = load(checkpoint, device=world.device, classes=trusted(trust))
+    examples = open_data(checkpoint, model, data, trust)
     if latents:
-        check_latents(model, data, split, probe_images, agreement_images)
-    measured: Split = getattr(data, split)
+        check_latents(model, examples, split, probe_images, agreement_images)
+    measured: Split = getattr(examples, split)
     metrics = bound_metrics(model, measured, num_samples=num_samples, iwae_images=iwae_images, seed=seed, world=world)
     if latents and model.has_latents:
-        metrics |= latent_metrics(model, data, measured, metrics, probe_images, seed, world)
-        if agreement_images and len(data.spec.sites) == 2:
+        metrics |= latent_metrics(model, examples, measured, metrics, probe_images, seed, world)
+        if agreement_images and len(examples.spec.sites) == 2:
             _announce("A classifier of real images, and how it classifies reconstructions ...", world)
-            metrics |= agreement_metrics(model, data, measured, max_images=agreement_images, seed=seed, world=world)
+            metrics |= agreement_metrics(model, examples, measured, max_images=agreement_images, seed=seed, world=world)
+    own = type(examples).__name__ if is_foreign(checkpoint, examples) else ""
     metrics |= {"split": split, **training_metrics(checkpoint, model), "command": command_line()}
     if world.is_main:
-        out, config = out or checkpoint.parent, load_config(checkpoint)
+        out, config = out or checkpoint.parent / own, load_config(checkpoint)
         write_json(out / "metrics.json", metrics)
         write_provenance(out, config)
-        write_metrics(log_dir or run_folder(checkpoint), config, metrics, load_progress(checkpoint).step)
+        write_metrics(log_dir or run_folder(checkpoint) / own, config, metrics, load_progress(checkpoint).step)
         print(json.dumps(metrics, indent=2))
         print(f"Written to {out}/metrics.json")
     world.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +11,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixelvae.checkpoint import load_data
-from pixelvae.commands.checkpoints import device_of, load_with_latents, origin, save_with_settings
+from pixelvae.commands.checkpoints import (
+    DataFactory,
+    class_names,
+    device_of,
+    load_with_latents,
+    open_data,
+    origin,
+    save_with_settings,
+)
 from pixelvae.data import BatchKey, Split
-from pixelvae.data.splits import SplitName
+from pixelvae.data.splits import SplitName, spread, spread_over_classes
 from pixelvae.decoders.base import StepperKind
 from pixelvae.generation import generators, interpolate
 from pixelvae.latents.paths import linear_path, spherical_path, switch_half_way
@@ -26,54 +33,65 @@ def main(
     checkpoint: Path,
     out: Path | None = None,
     between: Literal["images", "same_class", "classes"] = "images",
-    num: int = 8,
+    num_rows: int = 8,
     steps: int = 10,
     path: Literal["spherical", "linear"] = "spherical",
     split: SplitName = "test",
     temperature: float = 1.0,
+    data: DataFactory | None = None,
     seed: int = 0,
     stepper: StepperKind = "auto",
     device: str = "auto",
+    trust: str | None = None,
 ) -> None:
     """Decode latents along a path, every row with the same random numbers, so that only h or the label changes.
 
     Writes interpolations.png (or interpolations_same_class.png, interpolations_classes.png) and the tensors.
 
     Args:
-        checkpoint: A checkpoint folder of a PixelVAE, such as runs/demo/best.
+        checkpoint: A checkpoint folder of a PixelVAE, such as runs/demo/best, or a run, whose best one is taken.
         out: Folder for the picture and the tensors; RUN/pictures by default.
         between: images goes from h of one image to h of another, of a different class (where the model is told the
             label, it switches half-way); same_class stays within a class; classes keeps h, drawn from the prior, and
             gives it every label in turn.
-        num: Number of rows.
+        num_rows: Number of rows.
         steps: Points of a row, both ends included.
         path: The great arc, which keeps the norm of h, or the straight line.
         split: Where images come from: test, validation or train.
         temperature: 1 samples the decoder, less is more probable, 0 takes the most probable level of every pixel.
+        data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
+            options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         seed: Row i depends on seed + i.
         stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
-    if num < 1 or steps < 2:
-        raise ValueError(f"num={num}, steps={steps}; wanted num >= 1 and steps >= 2")
-    model = load_with_latents(checkpoint, device, "interpolate")
+    if num_rows < 1 or steps < 2:
+        raise ValueError(f"num_rows={num_rows}, steps={steps}; wanted num_rows >= 1 and steps >= 2")
+    model = load_with_latents(checkpoint, device, "interpolate", trust)
     how = origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}")
     draw = partial(interpolate, model, seed=seed, temperature=temperature, stepper=stepper, progress=True)
     if between == "classes":
-        figure, tensors = class_to_class(model, draw, num, seed, how)
+        names = class_names(checkpoint, model, trust)[0] if model.spec.num_classes else ()
+        figure, tensors = class_to_class(model, draw, num_rows, seed, names, how)
     else:
-        pairs = image_pairs(getattr(load_data(checkpoint), split), num, same_class=between == "same_class")
+        examples: Split = getattr(open_data(checkpoint, model, data, trust), split)
+        pairs = image_pairs(examples, num_rows, same_class=between == "same_class")
         draw = partial(draw, path=spherical_path if path == "spherical" else linear_path)
-        figure, tensors = image_to_image(model, draw, steps, *pairs, f"{path.capitalize()} path. {how}")
+        figure, tensors = image_to_image(
+            model, draw, steps, *pairs, examples.class_names, f"{path.capitalize()} path. {how}"
+        )
     name = "interpolations" if between == "images" else f"interpolations_{between}"
     settings: dict[str, Any] = {"seed": seed, "between": between, "path": path, "split": split}
     settings |= {"temperature": temperature, "stepper": stepper}
-    save_with_settings(checkpoint, out, name, figure, tensors, settings, content=f"{num} rows")
+    save_with_settings(checkpoint, out, name, figure, tensors, settings, content=f"{num_rows} rows")
 
 
 def image_pairs(images: Split, num: int, *, same_class: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x and y of the first images, and of the first later ones of another (or the same) class."""
-    x, y = images[BatchKey(torch.arange(min(len(images), 50 * num)), epoch=0)]
+    """x and y of images of different classes, and of others that are of another (or the same) class."""
+    starts = spread_over_classes(images, num).tolist()
+    others = [i for i in spread(len(images), 50 * num).tolist() if i not in starts]
+    x, y = images[BatchKey(torch.tensor([*starts, *others]), epoch=0)]
     if same_class and not y.shape[1]:
         raise ValueError("between=same_class, but the data set has no labels; set between: images")
     ends: list[int] = []
@@ -81,7 +99,7 @@ def image_pairs(images: Split, num: int, *, same_class: bool) -> tuple[Tensor, T
         later = (j for j in range(num, len(x)) if j not in ends)
         end = next((j for j in later if not y.shape[1] or bool(y[j, 0] == y[start, 0]) == same_class), None)
         if end is None:
-            raise ValueError(f"num={num}: the split's {len(images)} images have not so many pairs; ask for fewer")
+            raise ValueError(f"num_rows={num}: the split's {len(images)} images have not so many pairs; ask for fewer")
         ends.append(end)
     return x[:num], y[:num], x[ends], y[ends]
 
@@ -94,6 +112,7 @@ def image_to_image(
     ya: Tensor,
     xb: Tensor,
     yb: Tensor,
+    names: Sequence[Sequence[str]],
     how: str,
 ) -> tuple[Figure, dict[str, Tensor]]:
     """From h = E[q(h|xa)] to E[q(h|xb)]; the label ya becomes yb in the middle."""
@@ -101,22 +120,23 @@ def image_to_image(
     y = switch_half_way(ya, yb, steps)  # (S, B, L)
     ha, hb = model.encode(xa, ya).mean, model.encode(xb, yb).mean
     x = draw(ha, hb, steps=steps, y=y)
+    pairs = zip(label_texts(ya, names), label_texts(yb, names), strict=True)
     figure = interpolations(
         xa,
         x,
         xb,
         levels=model.spec.levels,
-        row_labels=[a if a == b else f"{a} → {b}" for a, b in zip(label_texts(ya), label_texts(yb), strict=True)],
+        row_labels=[a if a == b else f"{a} → {b}" for a, b in pairs],
         label_switches=bool(model.spec.num_classes) and not ya.equal(yb),
         title="Interpolations between images",
         caption=f"From the latents of the left image to those of the right one, with equal random numbers. {how}",
     )
-    levels = {"start": xa.to(torch.uint8), "x": x.to(torch.uint8), "end": xb.to(torch.uint8)}
+    levels = {name: part.to(model.spec.storage_dtype) for name, part in (("start", xa), ("x", x), ("end", xb))}
     return figure, levels | {"start_h": ha, "end_h": hb, "y": y}
 
 
 def class_to_class(
-    model: GenerativeModel, draw: Callable[..., Tensor], num: int, seed: int, how: str
+    model: GenerativeModel, draw: Callable[..., Tensor], num: int, seed: int, names: Sequence[str], how: str
 ) -> tuple[Figure, dict[str, Tensor]]:
     """Every row is one h from the prior, every column a label of the first kind (the other kinds stay 0)."""
     if not model.spec.num_classes:
@@ -132,9 +152,9 @@ def class_to_class(
         levels=model.spec.levels,
         row_heading="h ~ p(h)",
         row_labels=[str(i + 1) for i in range(num)],
-        column_labels=[str(i) for i in range(classes)],
+        column_labels=names,
         groups=[Group("label", classes)],
         title="One latent, every label",
         caption=f"All images of a row share h and the random numbers; only the label changes. {how}",
     )
-    return figure, {"x": x.to(torch.uint8), "h": h, "y": y}
+    return figure, {"x": x.to(model.spec.storage_dtype), "h": h, "y": y}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from matplotlib.figure import Figure
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from pixelvae.checkpoint import load_config, load_data, load_progress
-from pixelvae.commands.checkpoints import device_of, load_with_latents, origin, run_folder
+from pixelvae.checkpoint import load_config, load_progress
+from pixelvae.commands.checkpoints import DataFactory, load_with_latents, open_data, origin, run_folder
 from pixelvae.completion import complete_in_rounds, upper_rows
-from pixelvae.data.splits import SplitName
+from pixelvae.data.splits import Split, SplitName, spread
 from pixelvae.evaluation.embedding import (
     Posteriors,
     nearest_neighbours,
@@ -56,25 +56,22 @@ class Look(NamedTuple):
     seed: int
     split: str
     how: str
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return device_of(self.model)
-
-    @property
-    def levels(self) -> int:
-        """K."""
-        return self.model.spec.levels
+    class_names: Sequence[Sequence[str]]
+    files: Sequence[str]
 
     @property
     def given(self) -> str:
         """For captions: whether the decoder is told the class."""
         return " The label is given to the decoder." if self.model.spec.num_classes else ""
 
+    def name(self, row: int) -> str:
+        """An image in a caption: its file or number, and its class."""
+        classes = label_texts(self.points.y[row : row + 1], self.class_names)
+        return (self.files[row] if self.files else f"image {row}") + (f" ({classes[0]})" if classes else "")
+
     def images(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x, y and posterior means of some images, on the device."""
-        return tuple(part[rows].to(self.device) for part in (self.points.x, self.points.y, self.points.means))  # type: ignore[return-value]
+        return tuple(part[rows].to(self.model.device) for part in (self.points.x, self.points.y, self.points.means))  # type: ignore[return-value]
 
     def decode_alike(self, h: Tensor, y: Tensor) -> Tensor:
         """x ~ p(x | h, y), all with the same uniform numbers: only h and y differ. h: (..., D), y: (..., L)."""
@@ -90,8 +87,10 @@ def main(
     num_images: int | None = None,
     num_draws: int = 8,
     split: SplitName = "test",
+    data: DataFactory | None = None,
     seed: int = 0,
     device: str = "auto",
+    trust: str | None = None,
 ) -> dict[str, Any]:
     """Draw what the latents of a PixelVAE encode, as pictures and in TensorBoard's projector.
 
@@ -101,33 +100,37 @@ def main(
     means in its projector.
 
     Args:
-        checkpoint: A checkpoint folder of a PixelVAE of images, such as runs/demo/best.
+        checkpoint: A checkpoint folder of a PixelVAE of images, such as runs/demo/best, or a run, whose best one is
+            taken.
         out: Folder for the pictures; RUN/latents by default.
         log_dir: Folder for TensorBoard; the run's own by default.
-        num_images: Images that are encoded, the first of the split; by default all, up to 3,000, the limit of t-SNE
+        num_images: Images that are encoded, spread over the split; by default all, up to 3,000, the limit of t-SNE
             and the projector.
         num_draws: Draws of each image in decompression.png and completion.png.
         split: test, validation or train.
+        data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
+            options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         seed: Fixes all draws, and t-SNE.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if not 1 <= num_draws <= MAX_DRAWS:
         raise ValueError(f"num_draws={num_draws}; wanted 1 .. {MAX_DRAWS}, which fit into a picture")
-    model = load_with_latents(checkpoint, device, "look at")
-    if len(model.spec.sites) != 2:
-        raise ValueError(f"{checkpoint} is a model of sounds, and these are pictures; pixelvae speak plays its sounds")
-    images = getattr(load_data(checkpoint), split)
-    points = posteriors(model, images, num_images, seed=seed, device=device_of(model), progress=True)
+    model = load_with_latents(checkpoint, device, "look at", trust)
+    images: Split = getattr(open_data(checkpoint, model, data, trust), split)
+    points = posteriors(model, images, num_images, seed=seed, device=model.device, progress=True)
     run, progress = run_folder(checkpoint), load_progress(checkpoint)
     how = origin(checkpoint, f"{split} split", f"seed {seed}")
-    look = Look(model, points, one_per_class(points.y, NUM_ROWS), num_draws, seed, split, how)
+    files, rows = images.files(spread(len(images), len(points.x))), one_per_class(points.y, NUM_ROWS)
+    look = Look(model, points, rows, num_draws, seed, split, how, images.class_names, files)
     facts: Facts = {"command": command_line(), "seed": seed, "split": split}
     facts |= {"train_steps": progress.step, "images_seen": progress.images_seen, "num_images": len(points.x)}
     facts |= {"kl_nats": round(float(points.kl.mean()), 4), "active_units": int(active_units(points.means).sum())}
     out = out or run / "latents"
     figures, tensors, found = pictures(look)
     save(out, checkpoint, figures, tensors, facts | found)
-    folder = write_latents(log_dir or run, points, figures, levels=look.levels, step=progress.step)
+    names: dict[str, Any] = {"class_names": look.class_names, "files": files}
+    folder = write_latents(log_dir or run, points, figures, levels=look.model.spec.levels, step=progress.step, **names)
     print(f"{len(figures)} pictures, latents.json, and latents.safetensors with what they show: {out}")
     print(f"TensorBoard: tensorboard --logdir {log_dir or run} (images: latents/; projector: {folder})")
     return facts | found
@@ -137,8 +140,8 @@ def pictures(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     """All pictures by name, the tensors that they show, and the measurements."""
     figures: dict[str, Figure] = {}
     points = look.points
-    tensors: Tensors = {"x": points.x.to(torch.uint8), "y": points.y, "h": points.means, "kl": points.kl}
-    tensors |= {"rows": look.rows, "scale": points.scale}
+    tensors: Tensors = {"x": points.x.to(look.model.spec.storage_dtype), "y": points.y, "h": points.means}
+    tensors |= {"kl": points.kl, "rows": look.rows, "scale": points.scale}
     facts: Facts = {}
     parts = (planes, traversed, nearest, between_four, decompressed, completed)
     for number, part in enumerate(parts, 1):
@@ -152,6 +155,7 @@ def planes(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     """Posterior means in the plane, by PCA and by t-SNE."""
     points = look.points
     classes = points.y[:, 0] if points.y.shape[1] else None
+    names = look.class_names[0] if look.class_names else ()
     flat, shares = pca(points.means)
     embedded = tsne(points.means, look.seed)
     percent = [f"{100 * share:.1f} %" for share in shares.tolist()]
@@ -163,6 +167,7 @@ def planes(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         "pca": cloud(
             flat,
             classes,
+            class_names=names,
             title="Latents in the plane: principal components",
             axis_labels=[f"component {i + 1} ({share} of the variance)" for i, share in enumerate(percent)],
             caption=f"{what}{coloured}. {look.how}",
@@ -170,6 +175,7 @@ def planes(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         "tsne": cloud(
             embedded,
             classes,
+            class_names=names,
             title="Latents in the plane: t-SNE",
             caption=f"{what}{coloured}. Who is near whom means something here, far distances do not. {look.how}",
         ),
@@ -183,21 +189,22 @@ def traversed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     variances = look.points.means.var(0)
     dims = variances.sort(descending=True, stable=True).indices[:NUM_DIMS]
     _, y, means = look.images(look.rows[:1])
-    h = traverse(means[0], dims.to(look.device), look.points.scale.to(look.device), STEPS, WIDTH)
+    h = traverse(means[0], dims.to(look.model.device), look.points.scale.to(look.model.device), STEPS, WIDTH)
     x = look.decode_alike(h, y[0].expand(*h.shape[:2], -1))
     figure = traversals(
         x,
         dims.tolist(),
         variances[dims].tolist(),
-        levels=look.levels,
+        levels=look.model.spec.levels,
         width=WIDTH,
         title="Traversals of the most active latents",
         caption="One latent moves in each row, the others stay at the posterior mean of "
-        f"image {int(look.rows[0])}{_class(y[0])}. σ is the standard deviation of the aggregate posterior. All "
+        f"{look.name(int(look.rows[0]))}. σ is the standard deviation of the aggregate posterior. All "
         f"images have the same random numbers: only h changes.{look.given} {look.how}",
     )
     facts = {"variance_of_means_per_dim": [round(value, 4) for value in variances.tolist()]}
-    return {"traversals": figure}, {"traversals": x.to(torch.uint8), "traversals_h": h, "dims": dims}, facts
+    drawn = x.to(look.model.spec.storage_dtype)
+    return {"traversals": figure}, {"traversals": drawn, "traversals_h": h, "dims": dims}, facts
 
 
 def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -213,8 +220,8 @@ def nearest(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     figure = neighbours(
         x[look.rows],
         *(x[near[look.rows]] for near in tensors.values()),
-        levels=look.levels,
-        labels=label_texts(y[look.rows]),
+        levels=look.model.spec.levels,
+        labels=label_texts(y[look.rows], look.class_names),
         title="Nearest neighbours",
         caption=f"The {NUM_NEIGHBOURS} nearest of {len(x) - 1:,} other images, nearest first: by the Euclidean "
         f"distance of posterior means, and of pixels.{same} {look.how}",
@@ -231,13 +238,13 @@ def between_four(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     figure = patch(
         drawn,
         x,
-        levels=look.levels,
+        levels=look.model.spec.levels,
         title="Between four images",
-        caption=f"In frames the originals, images {', '.join(map(str, rows.tolist()))}; between them p(x | h), h on "
+        caption=f"In frames the originals, {', '.join(map(look.name, rows.tolist()))}; between them p(x | h), h on "
         "great arcs between their posterior means, down both sides and then across, all with the same random numbers."
         f"{look.given and look.given[:-1] + ': that of the nearest corner.'} {look.how}",
     )
-    return {"grid": figure}, {"grid": drawn.to(torch.uint8), "grid_h": h, "corners": rows}, {}
+    return {"grid": figure}, {"grid": drawn.to(look.model.spec.storage_dtype), "grid_h": h, "corners": rows}, {}
 
 
 def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -249,13 +256,13 @@ def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         x,
         draws[: look.num_draws],
         mean,
-        levels=look.levels,
-        labels=label_texts(y),
+        levels=look.model.spec.levels,
+        labels=label_texts(y, look.class_names),
         title="Lossy decompression",
         caption="All draws of a row share h = E[q(h|x)] of the original. What they have in common is what h knows, "
         f"where they differ is what the decoder invents; the mean is over {MEAN_DRAWS} draws.{look.given} {look.how}",
     )
-    return {"decompression": figure}, {"draws": draws.to(torch.uint8), "draws_mean": mean}, {}
+    return {"decompression": figure}, {"draws": draws.to(look.model.spec.storage_dtype), "draws_mean": mean}, {}
 
 
 def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
@@ -269,14 +276,14 @@ def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         x,
         known,
         drawn,
-        levels=look.levels,
-        labels=label_texts(y),
+        levels=look.model.spec.levels,
+        labels=label_texts(y, look.class_names),
         title="Completion of half-hidden images",
         caption="Blue was hidden from the model, encoder and decoder alike: h ~ q(h|x) and the hidden rows are drawn "
         f"in turn, {ROUNDS} times, from an image whose hidden rows are 0 on (Rezende et al. 2014, appendix F)."
         f"{look.given} {look.how}",
     )
-    return {"completion": figure}, {"completions": drawn.to(torch.uint8), "known": known}, {}
+    return {"completion": figure}, {"completions": drawn.to(look.model.spec.storage_dtype), "known": known}, {}
 
 
 def save(out: Path, checkpoint: Path, figures: dict[str, Figure], tensors: Tensors, facts: Facts) -> None:
@@ -287,7 +294,3 @@ def save(out: Path, checkpoint: Path, figures: dict[str, Figure], tensors: Tenso
     write_atomically(out / "latents.safetensors", safetensors_bytes(plain, {"seed": str(facts["seed"])}))
     write_json(out / "latents.json", facts)
     write_provenance(out, load_config(checkpoint))
-
-
-def _class(y: Tensor) -> str:
-    return f" (class {', '.join(map(str, y.tolist()))})" if len(y) else ""

@@ -1,4 +1,4 @@
-"""Measure the rate-distortion trade-off: ``pixelvae rate-distortion configs/mnist/rate_distortion.yaml``."""
+"""Measure the rate-distortion trade-off: ``pixelvae rate-distortion mnist/rate_distortion``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from pixelvae.checkpoint import load
 from pixelvae.commands.checkpoints import training_metrics
+from pixelvae.commands.configs import find_config
 from pixelvae.commands.train import run_to_end
 from pixelvae.data import DATA_SETS, DataSet
 from pixelvae.distributed import World, connect
@@ -53,7 +54,8 @@ def main(
     are evaluated, which hold the rate; the weights of the best bound may have another rate.
 
     Args:
-        configuration: YAML file of pixelvae train for a model with latents; its objective.rate is replaced.
+        configuration: Configuration of pixelvae train for a model with latents, by its name or file; its
+            objective.rate is replaced.
         rates: KL in nats per example that each model is held at.
         out: Folder for checkpoints and kept evaluations, OUT/rate_R.
         results: Folder for results.json, table.md, rate_distortion.png, config.yaml and environment.txt.
@@ -63,6 +65,7 @@ def main(
         seed: Of the evaluation's noise.
         device: auto, cpu, cuda, or any other that torch knows.
     """
+    configuration = find_config(configuration)
     content, data = check(configuration, rates, probe_images)
     steps = content["train"]["steps"] if steps is None else steps
     world = connect(device)
@@ -88,8 +91,6 @@ def check(config: Path, rates: list[float], probe_images: int) -> tuple[dict[str
     Raises:
         ValueError: If a rate is not positive, there are no latents or labels, or the objective weighs the KL otherwise.
     """
-    if not config.is_file():
-        raise ValueError(f"configuration={config}: no such file")
     content = yaml.safe_load(config.read_text())
     if not rates or min(rates) <= 0 or len(set(rates)) < len(rates):
         raise ValueError(f"rates={rates}; wanted different numbers of nats above 0, such as [2, 5, 10]")

@@ -15,6 +15,8 @@ from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from pixelvae.checkpoint import load
+from pixelvae.commands.checkpoints import check_pictures
+from pixelvae.commands.trust import trusted
 from pixelvae.data import DataSpec
 from pixelvae.decoders.base import Decoder
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
@@ -32,6 +34,7 @@ def main(
     size: int = 21,
     num_images: int = 16,
     seed: int = 0,
+    trust: str | None = None,
 ) -> None:
     """Draw the mean |gradient| of a pixel's params with respect to every pixel, over random images.
 
@@ -42,11 +45,12 @@ def main(
         size: Height and width of the images without checkpoints, at least 5.
         num_images: Random images to average over.
         seed: Of weights and images.
+        trust: Modules, separated by commas, whose classes a checkpoint may name, such as a decoder of your own.
     """
     if size < 5 or num_images < 1:
         raise ValueError(f"size={size}, num_images={num_images}; wanted at least 5 and 1")
     torch.manual_seed(seed)
-    drawn = untrained(size) if checkpoints is None else [trained(path) for path in checkpoints]
+    drawn = untrained(size) if checkpoints is None else [trained(path, trust) for path in checkpoints]
     fields = {name: gradient(decoder, context, num_images) for name, decoder, context in drawn}
     how = "Random weights, 3x3 kernels, LSTMs of one layer" if checkpoints is None else "Trained weights"
     caption = f"{how}; mean of |d params / d x| over {num_images} random images, seed {seed}."
@@ -71,11 +75,10 @@ def untrained(size: int) -> list[Drawn]:
     return [(name, decoder.double(), None) for name, decoder in family.items()]
 
 
-def trained(checkpoint: Path) -> Drawn:
+def trained(checkpoint: Path, trust: str | None = None) -> Drawn:
     """A checkpoint's decoder, at latents and labels 0."""
-    model = load(checkpoint).double()
-    if len(model.spec.sites) != 2:
-        raise ValueError(f"{checkpoint} is a model of sounds; the picture is for images")
+    model = load(checkpoint, classes=trusted(trust)).double()
+    check_pictures(checkpoint, model)
     h = torch.zeros(1, model.latent_dim, dtype=torch.float64) if model.latent_dim else None
     y = torch.zeros(1, len(model.spec.num_classes), dtype=torch.long) if model.spec.num_classes else None
     with torch.no_grad():

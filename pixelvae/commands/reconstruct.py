@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from pixelvae.checkpoint import load_data
-from pixelvae.commands.checkpoints import first_examples, load_with_latents, origin, save_with_settings
+from pixelvae.commands.checkpoints import (
+    DataFactory,
+    load_with_latents,
+    open_data,
+    origin,
+    save_with_settings,
+    varied_examples,
+)
 from pixelvae.data.splits import SplitName
 from pixelvae.decoders.base import StepperKind
 from pixelvae.generation import reconstruct
@@ -17,33 +21,39 @@ from pixelvae.reporting.figures import label_texts, reconstructions
 def main(
     checkpoint: Path,
     out: Path | None = None,
-    num: int = 8,
+    num_images: int = 8,
     num_draws: int = 6,
     split: SplitName = "test",
     temperature: float = 1.0,
+    data: DataFactory | None = None,
     seed: int = 0,
     stepper: StepperKind = "auto",
     device: str = "auto",
+    trust: str | None = None,
 ) -> None:
     """Draw x' ~ p(x' | h), h = E[q(h|x)], several times: what all draws share is encoded in h.
 
     Writes reconstructions.png and reconstructions.safetensors (x, draws, h, y).
 
     Args:
-        checkpoint: A checkpoint folder of a PixelVAE, such as runs/demo/best.
+        checkpoint: A checkpoint folder of a PixelVAE, such as runs/demo/best, or a run, whose best one is taken.
         out: Folder for the picture and the tensors; RUN/pictures by default.
-        num: Number of images, the first of the split.
+        num_images: Number of images, the first of the split.
         num_draws: Draws for each image.
         split: test, validation or train.
         temperature: 1 samples the decoder, less is more probable, 0 takes the most probable level of every pixel.
-        seed: Draw d of image i depends on seed + d * num + i.
+        data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
+            options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
+        seed: Draw d of image i depends on seed + d * num_images + i.
         stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if num_draws < 1:
         raise ValueError(f"num_draws={num_draws}; wanted at least 1")
-    model = load_with_latents(checkpoint, device, "reconstruct from")
-    x, y = first_examples(load_data(checkpoint), split, num, model)
+    model = load_with_latents(checkpoint, device, "reconstruct from", trust)
+    examples = open_data(checkpoint, model, data, trust)
+    x, y = varied_examples(examples, split, num_images, model)
     h = model.encode(x, y).mean
     draws = reconstruct(
         model, x, y=y, num_draws=num_draws, temperature=temperature, seed=seed, progress=True, stepper=stepper
@@ -52,13 +62,13 @@ def main(
         x,
         draws,
         levels=model.spec.levels,
-        labels=label_texts(y),
+        labels=label_texts(y, examples.class_names),
         title=f"Reconstructions of {split} images",
         caption="All draws of a row share the latents h = E[q(h|x)] of its original; what differs is what the decoder "
         f"makes up{'; the label is given' if model.spec.num_classes else ''}. "
         + origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}"),
     )
-    tensors = {"x": x.to(torch.uint8), "draws": draws.to(torch.uint8), "h": h, "y": y}
+    tensors = {"x": x.to(model.spec.storage_dtype), "draws": draws.to(model.spec.storage_dtype), "h": h, "y": y}
     settings = {"split": split, "temperature": temperature, "seed": seed, "stepper": stepper}
-    content = f"{num} x {num_draws} draws"
+    content = f"{num_images} x {num_draws} draws"
     save_with_settings(checkpoint, out, "reconstructions", figure, tensors, settings, content=content)

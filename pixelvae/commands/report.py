@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pixelvae.reporting.events import read_events
+from pixelvae.reporting.events import Events, read_events
 from pixelvae.reporting.page import Picture, Run, page
 from pixelvae.storage import write_atomically
 
 
 def main(run: Path, out: Path | None = None, results: Path | None = None) -> Path:
     """Write a page with a run's metrics, curves and pictures, which any browser opens without a network.
+
+    Files that are links out of their folder are left out.
 
     Args:
         run: A run's folder, such as runs/demo.
@@ -34,24 +37,29 @@ def write(run: Path, out: Path, results: Path) -> Path:
         raise ValueError(f"run={run} holds neither best nor last; wanted the folder of a run, such as runs/demo")
     if not results.is_dir():
         raise ValueError(f"results={results}: no such folder; leave it out, or name the --out of pixelvae evaluate")
-    events = read_events(run)
-    files = [(path.stem, path.read_bytes()) for path in sorted(results.rglob("*.png"))]
-    told = [(f"{name}, step {step:,}", png) for name, (step, png) in sorted(events.pictures.items())]
-    metrics = text(results / "metrics.json")
+    events = curves_and_pictures(run)
+    files = [(path.stem, path.read_bytes()) for path in pictures(results)]
+    shown = {f"latents/{stem}" for stem, _ in files}  # pixelvae latents writes its pictures into files and events
+    logged = [
+        (f"{name}, step {step:,}", png) for name, (step, png) in sorted(events.pictures.items()) if name not in shown
+    ]
+    metrics = text(results, "metrics.json")
+    name = run.resolve().name
+    place = (run if not run.is_absolute() else Path(name)) / checkpoint.name
     content = page(
         Run(
-            name=run.as_posix(),
+            name=name,
             metrics=json.loads(metrics) if metrics else None,
             curves=events.curves,
-            pictures=[Picture(caption, png) for caption, png in [*files, *told]],
-            config=text(checkpoint / "config.yaml"),
-            environment=text(results / "environment.txt"),
+            pictures=[Picture(caption, png) for caption, png in [*files, *logged]],
+            config=text(run, f"{checkpoint.name}/config.yaml"),
+            environment=text(results, "environment.txt"),
             advice={
-                "Metrics": f"pixelvae evaluate {checkpoint} --latents true",
+                "Metrics": f"pixelvae evaluate {place} --latents true",
                 "Curves": "pixelvae train --config ...",
-                "Pictures": f"pixelvae latents {checkpoint}",
+                "Pictures": f"pixelvae latents {place}",
                 "Configuration": "pixelvae train --config ...",
-                "Environment": f"pixelvae evaluate {checkpoint}",
+                "Environment": f"pixelvae evaluate {place}",
             },
         )
     )
@@ -59,6 +67,31 @@ def write(run: Path, out: Path, results: Path) -> Path:
     return out
 
 
-def text(path: Path) -> str | None:
-    """The file's text, None if there is none."""
-    return path.read_text() if path.is_file() else None
+def curves_and_pictures(run: Path) -> Events:
+    """What a run wrote into TensorBoard; nothing if one of its event files is a link out of it."""
+    written = list(run.glob("*tfevents*"))
+    if len(list(inside(run, written))) < len(written):
+        return Events({}, {})
+    return read_events(run)
+
+
+def pictures(results: Path) -> Iterator[Path]:
+    """The pictures of a run, without the projector's sprites, which are thousands of images in one."""
+    for path in inside(results, sorted(results.rglob("*.png"))):
+        if not (path.parent / "tensors.tsv").exists():
+            yield path
+
+
+def inside(folder: Path, paths: Iterable[Path]) -> Iterator[Path]:
+    """The files that lie in a folder; a link out of it is left out, with a line that says so."""
+    for path in paths:
+        if path.resolve().is_relative_to(folder.resolve()):
+            yield path
+        else:
+            print(f"Left out: {path} is a link out of {folder}")
+
+
+def text(folder: Path, name: str) -> str | None:
+    """The text of a file in a folder, None if there is none."""
+    path = next(inside(folder, [folder / name]), None)
+    return path.read_text() if path and path.is_file() else None

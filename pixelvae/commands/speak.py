@@ -8,8 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelvae.checkpoint import load, load_data
-from pixelvae.commands.checkpoints import check_num, device_of, first_examples, origin, run_folder
+from pixelvae.checkpoint import load
+from pixelvae.commands.checkpoints import (
+    DataFactory,
+    check_num,
+    device_of,
+    open_data,
+    origin,
+    run_folder,
+    varied_examples,
+)
+from pixelvae.commands.trust import trusted
 from pixelvae.data import ABSENT, AudioDataSet, SpokenDigits
 from pixelvae.data.labels import cycled_labels
 from pixelvae.data.splits import SplitName
@@ -26,13 +35,15 @@ COLUMNS = 4  # samples in a row of the picture
 def main(
     checkpoint: Path,
     out: Path | None = None,
-    num: int = 8,
+    num_sounds: int = 8,
     num_draws: int = 3,
     split: SplitName = "test",
     temperature: float = 1.0,
+    data: DataFactory | None = None,
     seed: int = 0,
     stepper: StepperKind = "auto",
     device: str = "auto",
+    trust: str | None = None,
 ) -> None:
     """Write samples and, of a model with latents, reconstructions as wav files, and a picture of each.
 
@@ -40,30 +51,34 @@ def main(
     reconstruction_N_draw_D.wav, reconstructions.png and reconstructions.safetensors (x, draws, y).
 
     Args:
-        checkpoint: A checkpoint folder of a model of sounds.
+        checkpoint: A checkpoint folder of a model of sounds, or a run, whose best checkpoint is taken.
         out: Folder for all files; RUN/sounds by default.
-        num: Number of samples, the labels in turn; and of sounds that are reconstructed, the first of the split.
+        num_sounds: Number of samples, the labels in turn; and of sounds that are reconstructed, the first of the split.
         num_draws: Reconstructions of each sound, all from the same latents.
         split: test, validation or train.
         temperature: 1 samples the model, less is more probable, 0 takes the most probable level every time.
-        seed: Sample i depends on seed + i alone, draw d of sound i on seed + d * num + i.
+        data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
+            options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
+        seed: Sample i depends on seed + i alone, draw d of sound i on seed + d * num_sounds + i.
         stepper: How the decoder goes from sample to sample: auto takes the fastest there is, full the slow oracle.
         device: auto, cpu, cuda, or any other that torch knows.
+        trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
-    if num < 1 or num_draws < 1:
-        raise ValueError(f"num={num}, num_draws={num_draws}; wanted at least 1")
-    data = load_data(checkpoint)
-    if not isinstance(data, AudioDataSet):
+    if num_sounds < 1 or num_draws < 1:
+        raise ValueError(f"num_sounds={num_sounds}, num_draws={num_draws}; wanted at least 1")
+    model = load(checkpoint, device=connect(device).device, classes=trusted(trust))
+    if len(model.spec.sites) != 1:
         raise ValueError(f"{checkpoint} is no model of sounds; pixelvae sample draws pictures")
-    check_num(data, split, num)
-    model = load(checkpoint, device=connect(device).device)
+    sounds = open_data(checkpoint, model, data, trust)
+    assert isinstance(sounds, AudioDataSet)  # its spec is the model's
+    check_num(sounds, split, num_sounds)
     out = out or run_folder(checkpoint) / "sounds"
     how: dict[str, Any] = {"temperature": temperature, "seed": seed, "stepper": stepper}
     weights = origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}")
     caption = f"{weights} Spectrograms: {DECIBELS} dB from black to the loudest."
-    write_samples(model, data, num, how, out, caption)
+    write_samples(model, sounds, num_sounds, how, out, caption)
     if model.has_latents:
-        write_reconstructions(model, data, split, num, num_draws, how, out, caption)
+        write_reconstructions(model, sounds, split, num_sounds, num_draws, how, out, caption)
     print(f"Sounds and pictures: {out}")
 
 
@@ -96,8 +111,8 @@ def write_reconstructions(
     out: Path,
     caption: str,
 ) -> None:
-    """x' ~ p(x' | h), h = E[q(h|x)], of the first sounds of a split; as long as the sounds."""
-    x, y = first_examples(data, split, num, model)
+    """x' ~ p(x' | h), h = E[q(h|x)], of some sounds of a split; as long as the sounds."""
+    x, y = varied_examples(data, split, num, model)
     draws = reconstruct(model, x, y=y, num_draws=num_draws, progress=True, **how)
     draws = draws.where(x != ABSENT, ABSENT)  # (D, B, 1, T)
     originals, drawn = waves(x, data.spec.levels), [waves(draw, data.spec.levels) for draw in draws]

@@ -1,17 +1,21 @@
-"""Train a model: ``pixelvae train --config configs/mnist5k/pixelvae.yaml --out runs/mine``."""
+"""Train a model: ``pixelvae train mnist5k/pixelvae --out runs/mine``."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import jsonargparse
 import torch
 import yaml
+from jsonargparse import ArgumentParser
 
-from pixelvae.checkpoint import load_config, load_progress
+from pixelvae.checkpoint import is_run, load_config, load_progress
+from pixelvae.commands.configs import find_config, listing, read_config
+from pixelvae.commands.parsing import check_classes, make_parser, options_in, parse
+from pixelvae.commands.trust import trusted
 from pixelvae.data import DataSet
 from pixelvae.distributed import connect
 from pixelvae.models.assembly import assemble
@@ -37,11 +41,15 @@ def main(
     class_conditional: bool = False,
     seed: int = 0,
     device: str = "auto",
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
+    resume_changed: bool = False,
     *,
     config: dict[str, Any],
 ) -> None:
     """Train a PixelVAE, or with ``encoder: null`` the same decoder without latents.
+
+    CONFIG is a shipped configuration, such as mnist5k/pixelvae (--list names all), or a YAML file. It chooses the
+    classes and their options; every option can be changed after it, such as --decoder.num_layers 5.
 
     Args:
         data: The data set.
@@ -57,12 +65,11 @@ def main(
         class_conditional: Whether the model is given the labels.
         seed: Of the initial weights, the order of the data and all noise.
         device: auto, cpu, cuda, or any other that torch knows.
-        resume: Resume from OUT/last, exactly.
+        resume: Resume from OUT/last, exactly; auto does so where there is a run, and else starts one.
+        resume_changed: Accept a configuration that differs from the run's; OUT/history.json lists what changed.
         config: The resolved configuration, kept with the checkpoints (filled in by the command line).
     """
     world = connect(device)
-    if (out / "last").exists() and not resume:
-        raise ValueError(f"out={out} already holds a run; add --resume to go on with it, or choose another --out")
     torch.manual_seed(seed)  # initial weights: torch.nn takes no generator
     model = assemble(
         data.spec,
@@ -74,7 +81,7 @@ def main(
         latent_dim=latent_dim,
         class_conditional=class_conditional,
     )
-    observer = TensorBoardObserver(out, data, config, resume=resume) if world.is_main else None
+    observer = TensorBoardObserver(out, data, config) if world.is_main else None
     fitted = fit(
         model,
         data,
@@ -85,46 +92,91 @@ def main(
         seed=seed,
         world=world,
         resume=resume,
+        resume_changed=resume_changed,
         observer=observer,
     )
     if observer:
         observer.close()
+    world.close()
     if world.is_main:
         report_next_steps(fitted, out)
-    world.close()
 
 
 def report_next_steps(fitted: Fitted, out: Path) -> None:
-    """Print where the results are and what to do next."""
+    """Print where the results are and what to do next.
+
+    Raises:
+        SystemExit: If a signal ended training, with 128 + its number, so that ``train && evaluate`` stops.
+    """
     progress = fitted.progress
-    print(f"{progress.images_seen:,} images in {progress.train_seconds:.0f} s. Checkpoints: {out}/best and {out}/last.")
-    print(f"Next: pixelvae evaluate {out}/best; tensorboard --logdir {out}")
+    checkpoints = [f"{out}/{name}" for name in ("best", "last") if (out / name).is_dir()]
+    print(
+        f"{progress.images_seen:,} images in {progress.train_seconds:.0f} s. Checkpoints: {' and '.join(checkpoints)}."
+    )
+    print(f"Next: pixelvae evaluate {checkpoints[0]}; tensorboard --logdir {out}")
     if fitted.interrupted:
-        print(f"Stopped at step {progress.step} and saved; go on with the same command and --resume true")
+        print(f"Stopped at step {progress.step} and saved; go on with the same command and --resume")
+    if fitted.signal is not None:
+        raise SystemExit(128 + fitted.signal)
 
 
-def parser(prog: str | None = None) -> jsonargparse.ArgumentParser:
+def parser(prog: str | None = None) -> ArgumentParser:
     """The options of ``main``, from its signature; YAML chooses classes, flags change their leaves."""
-    options = jsonargparse.ArgumentParser(prog=prog, description=__doc__)
-    options.add_argument("--config", action="config", help="YAML file with any of these options")
+    options = make_parser(prog, main, "CONFIG [options]")
+    options.add_argument("--config", action="config", help="A shipped configuration by its name, or any YAML file.")
+    options.add_argument("--trust", type=str | None, help="Modules, separated by commas, whose classes may be named.")
+    options.add_argument("--list", action="store_true", help="List the shipped configurations.")
     options.add_function_arguments(main, skip={"config"})
     return options
 
 
 def run(args: Sequence[str] | None = None, prog: str | None = None) -> None:
-    """Parse a command line (this process's own by default) and train."""
+    """Parse a command line (this process's own by default) and train.
+
+    Raises:
+        ValueError: If the command line does not describe a run.
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    if "--list" in arguments:
+        print(listing())
+        return
     options = parser(prog)
-    parsed = options.parse_args(args)
+    words = with_configs(arguments)
+    try:
+        parsed = parse(options, words)
+    except ValueError as error:
+        if any(word.startswith("--config=") for word in words) or "missing" not in str(error):
+            raise
+        raise ValueError(f"{error}; name a configuration, such as mnist5k/pixelvae (--list names all)") from error
     dumped = yaml.safe_load(options.dump(parsed))  # leaves out what is null
     names = [name for name in inspect.signature(main).parameters if name != "config"]
     instances = options.instantiate(parsed)
     main(**{name: instances[name] for name in names}, config={name: dumped.get(name) for name in names})
 
 
-def run_or_resume(config: Path, out: Path, *options: str) -> None:
+def with_configs(arguments: Sequence[str]) -> list[str]:
+    """The arguments with every configuration as ``--config=FILE``; all that these files hold is checked.
+
+    Raises:
+        ValueError: If there is no such configuration, or it or an option names an unknown class.
+    """
+    words: list[str] = []
+    classes = trusted(",".join(value for name, value, _ in options_in(arguments) if name == "trust"))
+    for name, value, given in options_in(arguments):
+        if name == "config" or (not name and not words):
+            file = find_config(value)
+            check_classes(read_config(file, list(inspect.signature(main).parameters)), f"{file}: ", classes)
+            words.append(f"--config={file}")
+        else:
+            check_classes({name.removesuffix(".class_path"): value}, "--", classes)
+            words += given
+    return words
+
+
+def run_or_resume(config: str | Path, out: Path, *options: str) -> None:
     """Train a configuration, or resume the run that ``out`` already holds; ``options`` are further flags."""
     resume = ["--resume=true"] if is_run(out) else []
-    run(["--config", str(config), "--out", str(out), *options, *resume])
+    run(["--config", str(find_config(config)), "--out", str(out), *options, *resume])
 
 
 def run_to_end(config: Path, out: Path, steps: int, device: str, *options: str) -> None:
@@ -143,8 +195,3 @@ def run_to_end(config: Path, out: Path, steps: int, device: str, *options: str) 
     run_or_resume(config, out, f"--train.steps={steps}", f"--device={device}", *options)
     if load_progress(out / "last").step < steps:
         raise SystemExit("Interrupted; the same command goes on")
-
-
-def is_run(out: Path) -> bool:
-    """Whether a folder holds a run that can be resumed."""
-    return (out / "last" / "training.pt").is_file()

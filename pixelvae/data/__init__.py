@@ -7,12 +7,13 @@ from pixelvae.data.folder import ImageFolder
 from pixelvae.data.images import Digits, MNIST5k
 from pixelvae.data.published import CIFAR10, KMNIST, MNIST, SVHN, FashionMNIST
 from pixelvae.data.spec import ABSENT, DataSpec
-from pixelvae.data.splits import Batches, BatchKey, DataSet, Split, sequential
+from pixelvae.data.splits import Batches, BatchKey, DataSet, Split, sequential, spread, spread_over_classes
+from pixelvae.data.tensors import TensorData
 
 DATA_SETS: Sequence[type[DataSet]] = (
     AudioFolder, CIFAR10, Digits, FashionMNIST, ImageFolder, KMNIST, MNIST, MNIST5k, SpokenDigits, SVHN,
 )  # fmt: skip
-"""What a configuration may choose for ``data``."""
+"""What a configuration may choose for ``data``; not TensorData, whose tensors no configuration holds."""
 
 __all__ = [
     "ABSENT",
@@ -33,5 +34,8 @@ __all__ = [
     "MNIST5k",
     "Split",
     "SpokenDigits",
+    "TensorData",
     "sequential",
+    "spread",
+    "spread_over_classes",
 ]

@@ -2,69 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import re
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pixelvae.data.draws import uniform
-from pixelvae.data.files import class_folders, split_of, visible_files
+from pixelvae.data.files import FileError, OnError, divide, find_files
+from pixelvae.data.reading import read_all
+from pixelvae.data.sound_files import EXTENSIONS, read_sound
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.data.splits import BatchKey, DataSet, Split, SplitName
-from pixelvae.data.transforms import mu_law_encode
+from pixelvae.data.transforms import check_levels, mu_law_encode
 
 # Numbers of the draws of each split, so that no two splits share them.
 _STREAMS: dict[SplitName, int] = {"train": 0, "validation": 1, "test": 2}
 
 
-def read_wav(file: Path, rate: int) -> Tensor:
-    """A wav file of any rate, format and number of channels as a wave in [−1, 1], (N,) float64.
+class Recording(NamedTuple):
+    """One sound before it is cut to length.
 
     Args:
-        file: PCM of 8 to 32 bits, or floats.
-        rate: Samples per second to which it is resampled; its channels are averaged.
-
-    Raises:
-        ValueError: If it cannot be read, or holds no sample.
+        levels: (N,) uint8.
+        labels: One of each kind.
+        file: Its path within the folder of the data set.
     """
-    from scipy.io import wavfile  # here, as below, for scipy takes seconds to import
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that are no sound
-            file_rate, samples = wavfile.read(file)
-    # scipy's reader meets broken bytes with whatever exception those lead to.
-    except Exception as error:
-        raise ValueError(f"cannot read the sound {file}: {error}; mend or remove the file") from error
-    if len(samples) == 0:
-        raise ValueError(f"{file} holds no sample: remove the file")
-    wave = samples.astype(np.float64)
-    if samples.dtype == np.uint8:
-        wave = (wave - 128) / 128
-    elif samples.dtype.kind == "i":
-        wave /= -float(np.iinfo(samples.dtype).min)
-    if wave.ndim == 2:
-        wave = wave.mean(1)
-    if file_rate != rate:
-        from scipy.signal import resample_poly
-
-        common = math.gcd(rate, file_rate)
-        wave = resample_poly(wave, rate // common, file_rate // common)
-    return torch.from_numpy(wave)
-
-
-class Recording(NamedTuple):
-    """One sound before it is cut to length."""
-
-    levels: Tensor  # (N,) uint8
+    levels: Tensor
     labels: tuple[int, ...]
+    file: str = ""
 
 
 class AudioSplit(Split):
@@ -78,6 +48,7 @@ class AudioSplit(Split):
         recordings: Kept in memory, a byte for each sample.
         spec: Shape (1, T), levels and labels.
         seed: Fixes the random crops.
+        class_names: Of each kind of label; numbers where they are left out.
 
     Shape:
         ``split[key]`` returns x: (B, 1, T) int64 in [0, K) or ``ABSENT``, and y: (B, L) int64.
@@ -89,7 +60,14 @@ class AudioSplit(Split):
         tensor([[[ 3,  1,  2, -1, -1]]])
     """
 
-    def __init__(self, name: SplitName, recordings: Sequence[Recording], spec: DataSpec, seed: int) -> None:
+    def __init__(
+        self,
+        name: SplitName,
+        recordings: Sequence[Recording],
+        spec: DataSpec,
+        seed: int,
+        class_names: tuple[tuple[str, ...], ...] = (),
+    ) -> None:
         self.spec = spec
         # One tensor end to end, for a worker process gets a file handle with every tensor.
         self._levels = torch.cat([recording.levels for recording in recordings])
@@ -98,6 +76,8 @@ class AudioSplit(Split):
         self._labels = torch.tensor([recording.labels for recording in recordings], dtype=torch.int64)
         self._crops_anew = name == "train"
         self._path = (seed, _STREAMS[name])
+        self._class_names = class_names
+        self._files = [recording.file for recording in recordings]
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -112,6 +92,30 @@ class AudioSplit(Split):
         levels = self._levels[(begins + at).clamp(max=len(self._levels) - 1)].long()
         return levels.where(at < sizes, ABSENT).unsqueeze(1), self._labels[key.indices]
 
+    @property
+    def class_names(self) -> tuple[tuple[str, ...], ...]:
+        """A name for each class of each kind of label."""
+        return self._class_names or super().class_names
+
+    def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """The labels of some sounds. (B,) -> (B, L)."""
+        return self._labels[self.positions(indices)]
+
+    def files(self, indices: Tensor) -> list[str]:
+        """Paths of some sounds within the folder of the data set, (B,) -> B; none where they are no files."""
+        return [self._files[index] for index in indices.tolist()] if any(self._files) else []
+
+
+def _check_options(length: int, levels: int, rate: int, seed: int) -> None:
+    """Check what all data sets of sounds are given, before any file is read."""
+    if length < 1:
+        raise ValueError(f"length={length} must be at least 1 sample")
+    if rate < 1:
+        raise ValueError(f"rate={rate} must be at least 1 sample per second")
+    if seed < 0:
+        raise ValueError(f"seed={seed} must not be negative")
+    check_levels(levels)
+
 
 class AudioDataSet(DataSet):
     """Base of the data sets of sounds: what they share is a rate, and how recordings become three splits.
@@ -121,7 +125,7 @@ class AudioDataSet(DataSet):
         length: T, samples of one example.
         levels: K, from 2 to 256.
         rate: Samples per second.
-        num_classes: One entry for each kind of label.
+        class_names: A name for each class of each kind of label.
         seed: Fixes the random crops of training.
 
     Raises:
@@ -138,21 +142,18 @@ class AudioDataSet(DataSet):
         length: int,
         levels: int,
         rate: int,
-        num_classes: tuple[int, ...],
+        class_names: tuple[tuple[str, ...], ...],
         seed: int,
     ) -> None:
-        if length < 1:
-            raise ValueError(f"length={length} must be at least 1 sample")
-        if seed < 0:
-            raise ValueError(f"seed={seed} must not be negative")
+        _check_options(length, levels, rate, seed)
         self.rate = rate
-        spec = DataSpec((1, length), levels, num_classes)
+        spec = DataSpec((1, length), levels, tuple(map(len, class_names)))
 
         def split(name: SplitName) -> AudioSplit:
             if not recordings[name]:
                 total = sum(map(len, recordings.values()))
-                raise ValueError(f"{total} recordings leave the {name} split empty: root needs more (about 100)")
-            return AudioSplit(name, recordings[name], spec, seed)
+                raise ValueError(f"{total} recordings leave the {name} split empty: root needs more")
+            return AudioSplit(name, recordings[name], spec, seed, class_names)
 
         super().__init__(split("train"), split("validation"), split("test"))
 
@@ -184,6 +185,7 @@ class SpokenDigits(AudioDataSet):
 
     def __init__(self, root: str | Path, length: int, levels: int = 256, seed: int = 0) -> None:
         folder, rate = Path(root).expanduser(), 8000
+        _check_options(length, levels, rate, seed)
         files = sorted((folder / "recordings").glob("*.wav"))
         if not files:
             raise FileNotFoundError(
@@ -199,12 +201,17 @@ class SpokenDigits(AudioDataSet):
             digit, speaker, index = takes[file]
             return index, (number[speaker] - digit) % len(number), digit
 
-        for file in sorted(files, key=place):
-            digit, speaker, index = takes[file]
-            name: SplitName = "test" if index < 5 else "validation" if index < 10 else "train"
-            wave = read_wav(file, rate)
-            recordings[name].append(Recording(mu_law_encode(wave, levels).byte(), (digit, number[speaker])))
-        super().__init__(recordings, length=length, levels=levels, rate=rate, num_classes=(10, len(number)), seed=seed)
+        ordered = [file.name for file in sorted(files, key=place)]
+        sounds, unreadable = _readable(folder / "recordings", ordered, rate, levels)
+        if unreadable:
+            listed = "".join(f"\n  {name}: {reason}" for name, reason in unreadable.items())
+            raise ValueError(f"{len(unreadable)} recordings in {folder} cannot be read; mend or remove them:{listed}")
+        for name, levels_of_file in sounds.items():
+            digit, speaker, index = takes[folder / "recordings" / name]
+            part: SplitName = "test" if index < 5 else "validation" if index < 10 else "train"
+            recordings[part].append(Recording(levels_of_file, (digit, number[speaker]), f"recordings/{name}"))
+        names = tuple(map(str, range(10))), tuple(number)
+        super().__init__(recordings, length=length, levels=levels, rate=rate, class_names=names, seed=seed)
         self.speakers = tuple(number)
 
 
@@ -216,12 +223,29 @@ def _take(file: Path) -> tuple[int, str, int]:
     return int(match[1]), match[2], int(match[3])
 
 
-class AudioFolder(AudioDataSet):
-    """Any folder of wav files, divided 80 / 10 / 10 by a hash of each file's path within it.
+def _readable(root: Path, files: Sequence[str], rate: int, levels: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Levels of every sound that can be read, and the reasons of the others."""
+    sounds, unreadable = {}, {}
+    for file, sound in read_all(
+        root, files, lambda path: mu_law_encode(read_sound(path, rate), levels).byte(), "sounds"
+    ):
+        if isinstance(sound, FileError):
+            unreadable[file] = sound.reason
+        else:
+            sounds[file] = sound
+    return sounds, unreadable
 
-    The hash decides about each file alone, so that adding one moves no other to another split. Folders directly
-    below `root` are classes, numbered in alphabetical order; a folder of sounds alone has no labels. Hidden files
-    are left out. All are read at once, resampled, mixed to one channel, and kept as a byte for each sample.
+
+class AudioFolder(AudioDataSet):
+    """Any folder of sounds, in the division that its folders or a csv file give, or divided by a hash.
+
+    Folders ``train``, ``validation`` (or ``val``, ``valid``) and ``test`` directly below `root` are the division. One
+    that is missing is a tenth of the training sounds; without any, the division is 80 / 10 / 10. A hash of its path
+    decides about each file alone, so that adding a sound moves no other to another split.
+
+    Folders below that are classes, numbered in alphabetical order; a folder of sounds alone has no labels. Hidden
+    files are left out. All sounds are read at once, resampled, mixed to one channel, and kept as a byte for each
+    sample.
 
     Args:
         root: The folder.
@@ -229,12 +253,15 @@ class AudioFolder(AudioDataSet):
         levels: K, from 2 to 256, by the μ-law.
         rate: Samples per second.
         seed: Fixes the random crops of training.
+        splits: A csv file with columns ``path`` and ``split``, absolute or within `root`.
+        on_error: Whether sounds that cannot be read ``raise`` an error that lists them, or are left out: ``skip``.
 
     Raises:
-        ValueError: If an option is out of range, a file cannot be read, the folder holds too few files to divide,
-            or some lie in class folders and others do not.
+        ValueError: If an option is out of range, sounds cannot be read, there are fewer than three, the division is
+            ambiguous, or some sounds lie in class folders and others do not.
 
     Example:
+        >>> import numpy as np
         >>> from scipy.io import wavfile
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as root:
@@ -245,16 +272,27 @@ class AudioFolder(AudioDataSet):
         (DataSpec(shape=(1, 200), levels=256, num_classes=()), 40, 5, 5)
     """
 
-    def __init__(self, root: str | Path, length: int, levels: int = 256, rate: int = 16000, seed: int = 0) -> None:
-        if rate < 1:
-            raise ValueError(f"rate={rate} must be at least 1 sample per second")
+    def __init__(
+        self,
+        root: str | Path,
+        length: int,
+        levels: int = 256,
+        rate: int = 16000,
+        seed: int = 0,
+        splits: str | Path | None = None,
+        on_error: OnError = "raise",
+    ) -> None:
+        _check_options(length, levels, rate, seed)
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error={on_error!r} must be 'raise' or 'skip'")
         folder = Path(root).expanduser()
-        files = visible_files(folder, frozenset({".wav"}), "sound")
-        number = {name: i for i, name in enumerate(class_folders(folder, files))}
+        divided = divide(folder, find_files(folder, EXTENSIONS, "sound"), splits)
+        sounds, unreadable = _readable(folder, list(divided.splits), rate, levels)
+        divided = divided.without(unreadable, "sounds", on_error)
         recordings: dict[SplitName, list[Recording]] = {"train": [], "validation": [], "test": []}
-        for file in files:
-            labels = (number[file.partition("/")[0]],) if number else ()
-            levels_of_file = mu_law_encode(read_wav(folder / file, rate), levels).byte()
-            recordings[split_of(file)].append(Recording(levels_of_file, labels))
-        num_classes = (len(number),) if number else ()
-        super().__init__(recordings, length=length, levels=levels, rate=rate, num_classes=num_classes, seed=seed)
+        for name, members in recordings.items():
+            labels = divided.labels(name).tolist()
+            files = divided.members(name)
+            members += [Recording(sounds[file], tuple(y), file) for file, y in zip(files, labels, strict=True)]
+        class_names = (divided.classes,) if divided.classes else ()
+        super().__init__(recordings, length=length, levels=levels, rate=rate, class_names=class_names, seed=seed)

@@ -4,87 +4,54 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
-
-from pixelvae.data.files import class_folders, split_of, visible_files
+from pixelvae.data.augmentation import Augmentation
+from pixelvae.data.cache import CachedPictures, decode_all
+from pixelvae.data.files import OnError, divide, find_files
 from pixelvae.data.images import ImageSplit
+from pixelvae.data.picture_files import EXTENSIONS, Fit, PictureFiles, PictureReader
 from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import DataSet, SplitName
 from pixelvae.data.transforms import Binarisation, Quantiser
 
-_EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
-
-class PictureFiles:
-    """Pictures that are decoded when they are asked for, so that worker processes share the work.
-
-    Args:
-        root: The folder.
-        files: Paths of the pictures within it.
-        size: Height and width to which they are scaled (the short side) and cropped (around the centre).
-        grey: One channel instead of red, green and blue.
-
-    Shape:
-        ``pictures[indices]``: (B,) -> (B, C, size, size) uint8.
-
-    Raises:
-        ValueError: When a batch holds a picture that cannot be read, or one of more than 8 bits a channel.
-    """
-
-    def __init__(self, root: Path, files: list[str], size: int, grey: bool) -> None:
-        self.root = root
-        self.files = files
-        self.size = size
-        self.mode = "L" if grey else "RGB"
-
-    def __getitem__(self, indices: Tensor, /) -> Tensor:
-        return torch.stack([self._decode(self.root / self.files[index]) for index in indices.tolist()])
-
-    def _decode(self, file: Path) -> Tensor:
-        """The picture in `file`, (C, size, size)."""
-        try:
-            with Image.open(file) as image:
-                picture = ImageOps.exif_transpose(image)  # loads the pixels, turned as the camera was held
-        # Pillow's decoders meet broken bytes with whatever exception those lead to.
-        except Exception as error:
-            raise ValueError(f"cannot read the picture {file}: {error}; mend or remove the file") from error
-        if picture.mode.startswith(("I", "F")):
-            raise ValueError(f"{file} has pixels of mode {picture.mode!r}, want 8 bits a channel: convert the file")
-        if "transparency" in picture.info:
-            picture = picture.convert("RGBA")  # a palette with transparency converts by this detour only
-        picture = ImageOps.fit(picture.convert(self.mode), (self.size, self.size))
-        pixels = torch.from_numpy(np.array(picture))  # (size, size) or (size, size, 3)
-        return pixels.reshape(self.size, self.size, -1).permute(2, 0, 1)
-
 
 class ImageFolder(DataSet):
-    """Any folder of pictures, divided 80 / 10 / 10 by a hash of each file's path within it.
+    """Any folder of pictures, in the division that its folders or a csv file give, or divided by a hash.
 
-    The hash decides about each picture alone, so that adding a picture moves no other to another split. Folders
-    directly below `root` are classes, numbered in alphabetical order; a folder of pictures alone has no labels.
-    Hidden files, and files that are no pictures by their extension, are left out.
+    Folders ``train``, ``validation`` (or ``val``, ``valid``) and ``test`` directly below `root` are the division. One
+    that is missing is a tenth of the training pictures; without any, the division is 80 / 10 / 10. A hash of its
+    path decides about each picture alone, so that adding a picture moves no other to another split.
+
+    Folders below that are classes, numbered in alphabetical order; a folder of pictures alone has no labels. Hidden
+    files, and files that are no pictures by their extension, are left out. All pictures are decoded once, when the
+    data set is made.
 
     Args:
         root: The folder.
-        size: Height and width: the short side is scaled to it, the long side cropped to its centre.
+        size: Height and width in one number, or as [H, W].
         levels: K, from 2 to 256.
         grey: One channel instead of red, green and blue.
         binarisation: With two levels only: ``dynamic`` (also when left out) or ``threshold``, see `Quantiser`.
-        seed: Fixes the draws of binary pixels.
+        seed: Fixes the draws of binary pixels, flips and shifts.
+        fit: How a picture of other proportions gets that size: ``crop``, ``pad`` or ``stretch``, see `PictureReader`.
+        background: Colour behind transparent pixels and beside padded pictures.
+        flip: Mirror training pictures at random.
+        shift: Move training pictures at random by up to so many pixels.
+        splits: A csv file with columns ``path`` and ``split``, absolute or within `root`.
+        on_error: Whether pictures that cannot be read ``raise`` an error that lists them, or are left out: ``skip``.
+        cache: Keep the decoded pictures in the user's cache folder (or ``PIXELVAE_CACHE``); otherwise they are
+            decoded whenever they are asked for.
 
     Raises:
-        ValueError: If an option is out of range, if the folder holds too few pictures to divide, or if some
-            lie in class folders and others do not.
+        ValueError: If an option is out of range, pictures cannot be read, there are fewer than three, the division
+            is ambiguous, or some pictures lie in class folders and others do not.
 
     Example:
+        >>> from PIL import Image
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as root:
         ...     for number in range(50):
         ...         Image.new("RGB", (8, 6)).save(f"{root}/{number}.png")
-        ...     data = ImageFolder(root, size=4)
+        ...     data = ImageFolder(root, size=4, cache=False)
         >>> data.spec, len(data.train), len(data.validation), len(data.test)
         (DataSpec(shape=(3, 4, 4), levels=256, num_classes=()), 41, 3, 6)
     """
@@ -92,30 +59,48 @@ class ImageFolder(DataSet):
     def __init__(
         self,
         root: str | Path,
-        size: int,
+        size: int | tuple[int, int],
         levels: int = 256,
         grey: bool = False,
         binarisation: Binarisation | None = None,
         seed: int = 0,
+        fit: Fit = "crop",
+        background: str = "white",
+        flip: bool = False,
+        shift: int = 0,
+        splits: str | Path | None = None,
+        on_error: OnError = "raise",
+        cache: bool = True,
     ) -> None:
         quantise = Quantiser(levels, binarisation, seed=seed)
-        if size < 1:
-            raise ValueError(f"size={size} must be at least 1 pixel")
+        augment = Augmentation(flip, shift, seed)
+        read = PictureReader(size, fit, grey, background)
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error={on_error!r} must be 'raise' or 'skip'")
         folder = Path(root).expanduser()
-        members: dict[SplitName, list[str]] = {"train": [], "validation": [], "test": []}
-        files = visible_files(folder, _EXTENSIONS, "picture")
-        for file in files:
-            members[split_of(file)].append(file)
-        number = {name: number for number, name in enumerate(class_folders(folder, files))}
-        spec = DataSpec((1 if grey else 3, size, size), levels, (len(number),) if number else ())
+        divided = divide(folder, find_files(folder, EXTENSIONS, "picture"), splits)
+        decoded = decode_all(folder, list(divided.splits), read, read.settings, read.shape, cache)
+        divided = divided.without(decoded.unreadable, "pictures", on_error)
+        row = {file: i for i, file in enumerate(divided.splits)}
+        num_classes = (len(divided.classes),) if divided.classes else ()
+        spec = DataSpec(read.shape, levels, num_classes)
 
         def split(name: SplitName) -> ImageSplit:
-            if not members[name]:
-                raise ValueError(
-                    f"{len(files)} pictures in {folder} leave the {name} split empty: root needs more (about 100)"
-                )
-            labels = [number[file.partition("/")[0]] for file in members[name]] if number else []
-            y = torch.tensor(labels, dtype=torch.int64).reshape(len(members[name]), len(spec.num_classes))
-            return ImageSplit(name, PictureFiles(folder, members[name], size, grey), y, spec, quantise)
+            files = divided.members(name)
+            pictures = (
+                PictureFiles(folder, files, read)
+                if decoded.file is None
+                else CachedPictures(decoded.file, read.shape, [row[file] for file in files])
+            )
+            return ImageSplit(
+                name,
+                pictures,
+                divided.labels(name),
+                spec,
+                quantise,
+                augment=augment,
+                class_names=(divided.classes,) if divided.classes else (),
+                files=files,
+            )
 
         super().__init__(split("train"), split("validation"), split("test"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pixelvae.data.augmentation import Augmentation
 from pixelvae.data.draws import permutation
 from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import BatchKey, DataSet, Split, SplitName
@@ -38,6 +40,9 @@ class ImageSplit(Split):
         labels: (N, L) int64, one column for each kind of label.
         spec: Shape, levels and labels; its levels are the quantiser's.
         quantise: Makes levels of grey values.
+        augment: Changes the pictures of ``train``, anew in every epoch.
+        class_names: Of each kind of label; numbers where they are left out.
+        files: Paths of the pictures within the folder of the data set, where they are files.
 
     Shape:
         ``split[key]`` returns x: (B, C, H, W) int64 in [0, K) and y: (B, L) int64.
@@ -52,7 +57,16 @@ class ImageSplit(Split):
     """
 
     def __init__(
-        self, name: SplitName, pictures: Pictures, labels: Tensor, spec: DataSpec, quantise: Quantiser
+        self,
+        name: SplitName,
+        pictures: Pictures,
+        labels: Tensor,
+        spec: DataSpec,
+        quantise: Quantiser,
+        *,
+        augment: Augmentation | None = None,
+        class_names: tuple[tuple[str, ...], ...] = (),
+        files: Sequence[str] = (),
     ) -> None:
         self.spec = spec
         self._pictures = pictures
@@ -60,24 +74,50 @@ class ImageSplit(Split):
         self._quantise = quantise
         self._draws_anew = name == "train"
         self._stream = _STREAMS[name]
+        self._augment = augment if name == "train" else None
+        self._class_names = class_names
+        self._files = files
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def __getitem__(self, key: BatchKey) -> tuple[Tensor, Tensor]:
         grey = self._pictures[key.indices]  # (B, C, H, W)
+        if self._augment is not None:
+            grey = self._augment(grey, key.indices, key.epoch)
         epoch = key.epoch if self._draws_anew else 0
         return self._quantise(grey, key.indices, stream=(self._stream, epoch)), self._labels[key.indices]
 
+    @property
+    def class_names(self) -> tuple[tuple[str, ...], ...]:
+        """A name for each class of each kind of label."""
+        return self._class_names or super().class_names
 
-def in_memory(name: SplitName, grey: Tensor, labels: Tensor, quantise: Quantiser, num_classes: int = 10) -> ImageSplit:
+    def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """The labels of some examples. (B,) -> (B, L)."""
+        return self._labels[self.positions(indices)]
+
+    def files(self, indices: Tensor) -> list[str]:
+        """Paths of some pictures within the folder of the data set, (B,) -> B; none where they are no files."""
+        return [self._files[index] for index in indices.tolist()] if self._files else []
+
+
+def in_memory(
+    name: SplitName,
+    grey: Tensor,
+    labels: Tensor,
+    quantise: Quantiser,
+    num_classes: int = 10,
+    class_names: tuple[str, ...] = (),
+) -> ImageSplit:
     """A split of pictures with one kind of label, all of them in memory.
 
     Shape:
         grey: (N, C, H, W) uint8.  labels: (N,).
     """
     spec = DataSpec(tuple(grey.shape[1:]), quantise.levels, (num_classes,))
-    return ImageSplit(name, grey, labels.long().unsqueeze(1), spec, quantise)
+    names = (class_names,) if class_names else ()
+    return ImageSplit(name, grey, labels.long().unsqueeze(1), spec, quantise, class_names=names)
 
 
 def stratified_order(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from pixelvae.data.images import in_memory
-from pixelvae.data.splits import DataSet
+from pixelvae.data.idx import CURE, read_pair
+from pixelvae.data.images import ImageSplit, in_memory
+from pixelvae.data.splits import DataSet, SplitName
 from pixelvae.data.transforms import Binarisation, Quantiser
 
 Part = Literal["train", "test"]
@@ -30,7 +33,7 @@ class PublishedImages(DataSet):
         seed: Fixes the draws of binary pixels.
 
     Raises:
-        ValueError: If an option is out of range.
+        ValueError: If an option is out of range, or a file is damaged.
         FileNotFoundError: If a file is missing and `download` is false.
     """
 
@@ -39,6 +42,9 @@ class PublishedImages(DataSet):
 
     validation_share: ClassVar[int]
     """One in so many of the training examples is kept for validation."""
+
+    names: ClassVar[tuple[str, ...]] = tuple("0123456789")
+    """Of the classes."""
 
     def __init__(
         self,
@@ -54,25 +60,63 @@ class PublishedImages(DataSet):
             self._require_files(folder)
         grey, labels = self._read("train", folder, download)
         num_train = len(grey) - len(grey) // self.validation_share
+        if not 1 <= num_train < len(grey):
+            raise ValueError(
+                f"{type(self).__name__}: {len(grey)} training images in {folder.absolute()}; want at least "
+                f"{self.validation_share}: {CURE}"
+            )
+
+        def split(name: SplitName, grey: Tensor, labels: Tensor) -> ImageSplit:
+            return in_memory(name, grey, labels, quantise, class_names=self.names)
+
         super().__init__(
-            in_memory("train", grey[:num_train], labels[:num_train], quantise),
-            in_memory("validation", grey[num_train:], labels[num_train:], quantise),
-            in_memory("test", *self._read("test", folder, download), quantise),
+            split("train", grey[:num_train], labels[:num_train]),
+            split("validation", grey[num_train:], labels[num_train:]),
+            split("test", *self._read("test", folder, download)),
         )
 
     @classmethod
+    def _missing(cls, root: Path) -> list[str]:
+        return [file for file in cls.files if not (root / file).is_file()]
+
+    @classmethod
     def _require_files(cls, root: Path) -> None:
-        missing = [file for file in cls.files if not (root / file).is_file()]
-        if missing:
+        if missing := cls._missing(root):
             raise FileNotFoundError(
                 f"{cls.__name__}: no {', '.join(missing)} in {root.absolute()}: set `root` to the folder that "
                 "holds them, or `download: true` to fetch them"
             )
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
+    def _read(cls, part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
         """Grey values (N, C, H, W) uint8 and labels (N,) of the publisher's training or test set."""
+
+
+@contextmanager
+def _named_errors(name: str, root: Path) -> Iterator[None]:
+    """Name the data set and its folder in whatever error torchvision's readers and downloads raise."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{name}: the files in {root.absolute()} cannot be read ({reason}): {CURE}") from error
+
+
+class IdxImages(PublishedImages):
+    """Base of MNIST and the data sets that are published in its format: idx files of 28x28 grey pixels."""
+
+    validation_share = 6
+
+    @classmethod
+    def _read(cls, part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
+        if download and cls._missing(root):
+            from torchvision import datasets
+
+            with _named_errors(cls.__name__, root):
+                getattr(datasets, cls.__name__)(root, train=part == "train", download=True)
+        images, labels = cls.files[:2] if part == "train" else cls.files[2:]
+        return read_pair(root / images, root / labels, (28, 28), num_classes=10)
 
 
 def _idx_files(name: str) -> tuple[str, ...]:
@@ -80,7 +124,7 @@ def _idx_files(name: str) -> tuple[str, ...]:
     return tuple(f"{name}/raw/{part}-{kind}-ubyte" for part in parts for kind in kinds)
 
 
-class MNIST(PublishedImages):
+class MNIST(IdxImages):
     """70,000 handwritten digits, 28x28 grey pixels: 50,000 / 10,000 / 10,000.
 
     Reference:
@@ -94,17 +138,9 @@ class MNIST(PublishedImages):
     """
 
     files = _idx_files("MNIST")
-    validation_share = 6
-
-    @staticmethod
-    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
-        from torchvision import datasets
-
-        digits = datasets.MNIST(root, train=part == "train", download=download)
-        return digits.data.unsqueeze(1), digits.targets
 
 
-class FashionMNIST(PublishedImages):
+class FashionMNIST(IdxImages):
     """70,000 garments of ten kinds, 28x28 grey pixels: 50,000 / 10,000 / 10,000.
 
     Reference:
@@ -118,17 +154,12 @@ class FashionMNIST(PublishedImages):
     """
 
     files = _idx_files("FashionMNIST")
-    validation_share = 6
-
-    @staticmethod
-    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
-        from torchvision import datasets
-
-        garments = datasets.FashionMNIST(root, train=part == "train", download=download)
-        return garments.data.unsqueeze(1), garments.targets
+    names = (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    )  # fmt: skip
 
 
-class KMNIST(PublishedImages):
+class KMNIST(IdxImages):
     """70,000 cursive Japanese characters of ten kinds, 28x28 grey pixels: 50,000 / 10,000 / 10,000.
 
     Reference:
@@ -142,14 +173,7 @@ class KMNIST(PublishedImages):
     """
 
     files = _idx_files("KMNIST")
-    validation_share = 6
-
-    @staticmethod
-    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
-        from torchvision import datasets
-
-        characters = datasets.KMNIST(root, train=part == "train", download=download)
-        return characters.data.unsqueeze(1), characters.targets
+    names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
 class CIFAR10(PublishedImages):
@@ -165,17 +189,19 @@ class CIFAR10(PublishedImages):
         FileNotFoundError: CIFAR10: no cifar-10-batches-py/data_batch_1, ...
     """
 
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
     files = tuple(
         f"cifar-10-batches-py/{file}"
         for file in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
     )
     validation_share = 10
 
-    @staticmethod
-    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
+    @classmethod
+    def _read(cls, part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
         from torchvision import datasets
 
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _named_errors(cls.__name__, root):
             # The files were pickled in 2009, when numpy described dtypes in a way that it now calls deprecated.
             warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed as Python or NumPy boolean")
             photographs = datasets.CIFAR10(root, train=part == "train", download=download)
@@ -199,9 +225,10 @@ class SVHN(PublishedImages):
     files = ("train_32x32.mat", "test_32x32.mat")
     validation_share = 10
 
-    @staticmethod
-    def _read(part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
+    @classmethod
+    def _read(cls, part: Part, root: Path, download: bool) -> tuple[Tensor, Tensor]:
         from torchvision import datasets
 
-        numbers = datasets.SVHN(root, split=part, download=download)
+        with _named_errors(cls.__name__, root):
+            numbers = datasets.SVHN(root, split=part, download=download)
         return torch.from_numpy(numbers.data).contiguous(), torch.from_numpy(numbers.labels)

@@ -46,6 +46,27 @@ class DataSpec(NamedTuple):
         """Number of values of one example, by which bits/dim divides."""
         return prod(self.shape)
 
+    @property
+    def storage_dtype(self) -> torch.dtype:
+        """The smallest integer type of all levels, in which they are saved; it does not hold ``ABSENT``.
+
+        Example:
+            >>> DataSpec((1, 7, 7), levels=256).storage_dtype, DataSpec((1, 7, 7), levels=512).storage_dtype
+            (torch.uint8, torch.int16)
+        """
+        return torch.uint8 if self.levels <= 2**8 else torch.int16 if self.levels <= 2**15 else torch.int32
+
+    @property
+    def summary(self) -> str:
+        """Shape, levels and classes in a few words.
+
+        Example:
+            >>> DataSpec((1, 28, 28), levels=2, num_classes=(10,)).summary
+            '1x28x28, 2 levels, 10 classes'
+        """
+        classes = [f"{' x '.join(map(str, self.num_classes))} classes"] if self.num_classes else []
+        return ", ".join(["x".join(map(str, self.shape)), f"{self.levels} levels", *classes])
+
 
 def levels_to_signal(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
     r"""Levels as numbers evenly spread over [-1, 1].

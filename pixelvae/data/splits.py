@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from pixelvae.data.draws import permutation
 from pixelvae.data.spec import DataSpec
 
 SplitName = Literal["train", "validation", "test"]
+
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
+_CANDIDATES = 50  # examples whose labels are read for each one that is chosen
 
 
 class BatchKey(NamedTuple):
@@ -48,6 +52,43 @@ class Split(Dataset[tuple[Tensor, Tensor]], ABC):
     def __getitem__(self, key: BatchKey) -> tuple[Tensor, Tensor]:
         """The batch (x, y): a function of `key` alone, in any process."""
 
+    @property
+    def class_names(self) -> tuple[tuple[str, ...], ...]:
+        """A name for each class of each kind of label: its number, unless the data set has better ones."""
+        return tuple(tuple(map(str, range(number))) for number in self.spec.num_classes)
+
+    def images(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """x of some examples (also of sounds), as evaluation sees them: B positions -> (B, C, *S) int64.
+
+        Raises:
+            ValueError: If there is no example at a position.
+        """
+        return self[BatchKey(self.positions(indices), epoch=0)][0]
+
+    def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """The labels of some examples, (B,) -> (B, L), where possible without reading the examples themselves."""
+        return torch.cat([self[BatchKey(part, epoch=0)][1] for part in self.positions(indices).split(1000)])
+
+    def positions(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """A range, list or tensor of B positions as (B,) int64.
+
+        Raises:
+            ValueError: If there is no example at a position.
+        """
+        chosen = torch.as_tensor(list(indices) if isinstance(indices, range) else indices).long().reshape(-1)
+        if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(self):
+            raise ValueError(
+                f"indices {int(chosen.min())} .. {int(chosen.max())}; the split has examples 0 .. {len(self) - 1}"
+            )
+        return chosen
+
+    def files(self, indices: Tensor) -> list[str]:
+        """Paths of some examples within the folder of the data set, (B,) -> B; none where examples are no files."""
+        return []
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self):,} examples of {self.spec.summary})"
+
 
 class DataSet(ABC):
     """Three disjoint splits of one kind of example; the type of the `data` option.
@@ -64,6 +105,19 @@ class DataSet(ABC):
     train: Split
     validation: Split
     test: Split
+    init_args: dict[str, Any]
+    """The constructor's arguments by name, defaults included: the configuration of the data set."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Record the constructor's arguments, so that a run can name its data set; ``__init__`` checks them."""
+        data = super().__new__(cls)
+        try:
+            bound = inspect.signature(cls).bind_partial(*args, **options)
+            bound.apply_defaults()
+            data.init_args = dict(bound.arguments)
+        except TypeError:  # __init__ raises the same error, with the traceback that the caller expects
+            data.init_args = {}
+        return data
 
     @abstractmethod
     def __init__(self, train: Split, validation: Split, test: Split) -> None:
@@ -75,6 +129,15 @@ class DataSet(ABC):
     def spec(self) -> DataSpec:
         """Shape, levels and labels, the same for all three splits."""
         return self.train.spec
+
+    @property
+    def class_names(self) -> tuple[tuple[str, ...], ...]:
+        """A name for each class of each kind of label, the same for all three splits."""
+        return self.train.class_names
+
+    def __repr__(self) -> str:
+        sizes = f"{len(self.train):,} train, {len(self.validation):,} validation, {len(self.test):,} test"
+        return f"{type(self).__name__}({self.spec.summary}: {sizes})"
 
 
 class Batches(Sampler[BatchKey]):
@@ -152,15 +215,16 @@ class Batches(Sampler[BatchKey]):
             epoch, first = epoch + 1, 0
 
 
-def sequential(split: Split, batch_size: int) -> Iterator[BatchKey]:
+def sequential(split: Split, batch_size: int, max_examples: int | None = None) -> Iterator[BatchKey]:
     """Every example once, in order, for evaluation; the last batch may be smaller, and is kept.
 
     Args:
         split: What to go through.
         batch_size: Examples per batch.
+        max_examples: At most so many, spread over the split, see `spread`; None for all.
 
     Raises:
-        ValueError: If `batch_size` is not positive.
+        ValueError: If `batch_size` or `max_examples` is not positive.
 
     Example:
         >>> from pixelvae.data import Digits
@@ -168,11 +232,67 @@ def sequential(split: Split, batch_size: int) -> Iterator[BatchKey]:
         [150, 50]
     """
     _require_positive("batch_size", batch_size)
-    num_examples = len(split)
-    return (
-        BatchKey(torch.arange(begin, min(begin + batch_size, num_examples)), epoch=0)
-        for begin in range(0, num_examples, batch_size)
-    )
+    return (BatchKey(part, epoch=0) for part in spread(len(split), max_examples).split(batch_size) if len(part))
+
+
+def spread(num_examples: int, n: int | None) -> Tensor:
+    r"""At most n positions, spread over a split, in order: a split may be sorted by class, or classes may alternate.
+
+    Those i whose multiples of the golden ratio have the smallest fractional parts. The gaps between them have at
+    most three sizes, and follow no period of the split. A larger n adds positions and drops none.
+
+    .. math:: \{i : i\varphi \bmod 1 \text{ is among the } n \text{ smallest}\}, \quad \varphi = (\sqrt5 - 1)/2
+
+    Reference:
+        The Art of Computer Programming, volume 3 (Knuth, 1998), section 6.4, theorem S (three gaps).
+
+    Args:
+        num_examples: N, the size of the split.
+        n: How many, None for all.
+
+    Shape:
+        Returns (min(n, N),) int64.
+
+    Raises:
+        ValueError: If n is not positive.
+
+    Example:
+        >>> spread(100, 5), spread(3, None)
+        (tensor([ 0, 13, 34, 68, 89]), tensor([0, 1, 2]))
+    """
+    if n is not None:
+        _require_positive("the number of examples", n)
+    every = torch.arange(num_examples)
+    if n is None or n >= num_examples:
+        return every
+    fractions = (every.double() * _GOLDEN_RATIO).frac()
+    return fractions.argsort(stable=True)[:n].sort().values
+
+
+def spread_over_classes(split: Split, n: int) -> Tensor:
+    """At most n positions, spread over a split, of as many classes (of the first kind) as possible, in order.
+
+    Shape:
+        Returns (min(n, N),) int64.
+
+    Raises:
+        ValueError: If n is not positive.
+
+    Example:
+        >>> from pixelvae.data import Digits
+        >>> test = Digits().test
+        >>> sorted(test.labels(spread_over_classes(test, 10)).flatten().tolist())
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    """
+    candidates = spread(len(split), _CANDIDATES * n)
+    if not split.spec.num_classes:
+        return spread(len(split), n)
+    seen: dict[int, int] = {}  # class: how often it has come
+    turns = []
+    for label in split.labels(candidates)[:, 0].tolist():
+        turns.append(seen.setdefault(label, 0))
+        seen[label] += 1
+    return candidates[torch.tensor(turns).argsort(stable=True)[:n]].sort().values
 
 
 def _require_positive(name: str, value: int) -> None:

@@ -89,9 +89,18 @@ def mu_law_decode(x: Tensor, levels: int) -> Tensor:
     return wave.where(x != ABSENT, 0.0)
 
 
-def _mu(levels: int) -> int:
+def check_levels(levels: int) -> None:
+    """Check the number of levels of a sound.
+
+    Raises:
+        ValueError: If it is not in 2 .. 256.
+    """
     if not 2 <= levels <= 256:
         raise ValueError(f"levels={levels} must lie in 2 .. 256")
+
+
+def _mu(levels: int) -> int:
+    check_levels(levels)
     return levels - 1
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec, levels_to_signal
+from pixelvae.ranges import require_count
 from pixelvae.sampling.eager import EagerStepper
 from pixelvae.sampling.engine import EngineStepper
 from pixelvae.sampling.plan import Plan
@@ -35,6 +36,8 @@ class Decoder(nn.Module, ABC):
 
     def __init__(self, spec: DataSpec, num_params: int, context_dim: int) -> None:
         super().__init__()
+        require_count("num_params", num_params)
+        require_count("context_dim", context_dim, least=0)
         self.spec, self.num_params, self.context_dim = spec, num_params, context_dim
         self._prepared: Prepared | None = None
 

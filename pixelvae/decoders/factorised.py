@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
 from pixelvae.decoders.base import Decoder
+from pixelvae.ranges import require_count
 from pixelvae.sampling.plan import Draft, Plan
 
 
@@ -41,6 +42,7 @@ class Factorised(Decoder):
         super().__init__(spec, num_params, context_dim)
         if len(spec.shape) != 3:
             raise ValueError(f"data shape {spec.shape} is not an image (C, H, W)")
+        require_count("channels", channels)
         self.bias = nn.Parameter(torch.zeros(num_params, *spec.sites))
         if context_dim:
             self.hidden = nn.Conv2d(context_dim, channels, 3, padding=1)

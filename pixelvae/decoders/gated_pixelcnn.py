@@ -11,6 +11,7 @@ from pixelvae.decoders.base import AutoregressiveDecoder
 from pixelvae.nn.causal import Pointwise, channel_mask, matrix, shift_down, shift_right
 from pixelvae.nn.fused_gated import LayerContext, Projection, runs
 from pixelvae.nn.gated import GatedLayer
+from pixelvae.ranges import MAX_LAYERS, require_count, require_odd, require_one_of
 from pixelvae.sampling.plan import Draft, Plan, Source, taps
 
 
@@ -92,6 +93,7 @@ class GatedPixelCNN(AutoregressiveDecoder):
     ) -> None:
         super().__init__(spec, num_params, context_dim)
         self._check(num_layers, kernel_size, first_kernel_size, receptive_field)
+        self._check_widths(channels, head_channels, channel_masked)
         reaches = limited([first_kernel_size // 2] + [kernel_size // 2] * (num_layers - 1), receptive_field)
         self.channels, self.receptive_field = channels, sum(reaches)
         colours = spec.channels
@@ -128,20 +130,24 @@ class GatedPixelCNN(AutoregressiveDecoder):
     def _check(self, num_layers: int, kernel_size: int, first_kernel_size: int, receptive_field: int | None) -> None:
         if len(self.spec.shape) != 3:
             raise ValueError(f"data shape {self.spec.shape} is not an image (C, H, W); use an audio decoder")
-        if num_layers < 1:
-            raise ValueError(f"num_layers={num_layers}; wanted at least 1")
-        for name, size, least in (
-            ("kernel_size", kernel_size, 1),
-            ("first_kernel_size", first_kernel_size, 3),
-        ):
-            if size % 2 == 0 or size < least:
-                raise ValueError(f"{name}={size}; wanted an odd number of at least {least}")
+        require_count("num_layers", num_layers, most=MAX_LAYERS)
+        require_odd("kernel_size", kernel_size)
+        require_odd("first_kernel_size", first_kernel_size, least=3)
         reach = first_kernel_size // 2 + (num_layers - 1) * (kernel_size // 2)
-        if receptive_field is not None and not 1 <= receptive_field <= reach:
+        if receptive_field is None:
+            return
+        require_count("receptive_field", receptive_field)
+        if receptive_field > reach:
             raise ValueError(
                 f"receptive_field={receptive_field}; num_layers={num_layers}, kernel_size={kernel_size} and "
                 f"first_kernel_size={first_kernel_size} reach 1 .. {reach}"
             )
+
+    @staticmethod
+    def _check_widths(channels: int, head_channels: int, channel_masked: bool) -> None:
+        require_count("channels", channels)
+        require_count("head_channels", head_channels)
+        require_one_of("channel_masked", channel_masked, (True, False))
 
     @property
     def forward_flops(self) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from pixelvae.data.spec import DataSpec
-from pixelvae.decoders.residual import ResidualDecoder, check_odd, masked_product
+from pixelvae.decoders.residual import ResidualDecoder, masked_product
 from pixelvae.nn.causal import matrix
 from pixelvae.nn.masked import MaskedBlock
+from pixelvae.ranges import require_odd
 from pixelvae.sampling.plan import Draft, Ref, Source
 
 
@@ -66,12 +67,13 @@ class PixelCNN(ResidualDecoder):
         head_channels: int = 64,
         channel_masked: bool = True,
     ) -> None:
-        check_odd("kernel_size", kernel_size, least=1)
+        require_odd("kernel_size", kernel_size)
         super().__init__(
             spec,
             num_params,
             context_dim,
-            lambda groups: [MaskedBlock(channels, kernel_size, groups) for _ in range(num_layers)],
+            lambda groups: MaskedBlock(channels, kernel_size, groups),
+            num_layers=num_layers,
             channels=channels,
             first_kernel_size=first_kernel_size,
             head_channels=head_channels,

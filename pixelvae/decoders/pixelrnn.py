@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from pixelvae.data.spec import DataSpec
-from pixelvae.decoders.residual import ResidualDecoder, check_odd
+from pixelvae.decoders.residual import ResidualDecoder
 from pixelvae.nn.causal import matrix
 from pixelvae.nn.recurrent import DiagonalBiLSTMLayer, RowLSTMLayer
+from pixelvae.ranges import require_odd
 from pixelvae.sampling.plan import Draft, Ref, Source, taps
 
 
@@ -67,12 +68,13 @@ class RowLSTM(ResidualDecoder):
         head_channels: int = 64,
         channel_masked: bool = True,
     ) -> None:
-        check_odd("kernel_size", kernel_size, least=1)
+        require_odd("kernel_size", kernel_size)
         super().__init__(
             spec,
             num_params,
             context_dim,
-            lambda groups: [RowLSTMLayer(channels, kernel_size, groups) for _ in range(num_layers)],
+            lambda groups: RowLSTMLayer(channels, kernel_size, groups),
+            num_layers=num_layers,
             channels=channels,
             first_kernel_size=first_kernel_size,
             head_channels=head_channels,
@@ -155,7 +157,8 @@ class DiagonalBiLSTM(ResidualDecoder):
             spec,
             num_params,
             context_dim,
-            lambda groups: [DiagonalBiLSTMLayer(channels, groups) for _ in range(num_layers)],
+            lambda groups: DiagonalBiLSTMLayer(channels, groups),
+            num_layers=num_layers,
             channels=channels,
             first_kernel_size=first_kernel_size,
             head_channels=head_channels,

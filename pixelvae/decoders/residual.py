@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from pixelvae.nn.causal import Pointwise, channel_mask, matrix
 from pixelvae.nn.conditioning import ContextProjection
 from pixelvae.nn.masked import MaskedBlock, MaskedConv2d, order
 from pixelvae.nn.recurrent import DiagonalBiLSTMLayer, RowLSTMLayer
+from pixelvae.ranges import MAX_LAYERS, require_count, require_odd, require_one_of
 from pixelvae.sampling.plan import Activation, Draft, Plan, Ref, Source, taps
 
 ResidualLayer = MaskedBlock | RowLSTMLayer | DiagonalBiLSTMLayer
@@ -34,8 +35,9 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
         spec: Shape and number of levels of the data, (C, H, W).
         num_params: Likelihood parameters P per site.
         context_dim: Width D of the context, 0 for none.
-        make_layers: Number of ordered groups of channels -> the residual layers. Each has a ``context_width`` and
-            maps (features, context) to features.
+        make_layer: Makes a residual layer, given the number of ordered groups of channels. It has a
+            ``context_width`` and maps (features, context) to features.
+        num_layers: Number of residual layers, at least 1.
         channels: h; the layers have 2h features.
         first_kernel_size: Odd size of the first convolution.
         head_channels: Width of the output layer.
@@ -56,8 +58,9 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
         spec: DataSpec,
         num_params: int,
         context_dim: int,
-        make_layers: Callable[[int], Sequence[ResidualLayer]],
+        make_layer: Callable[[int], ResidualLayer],
         *,
+        num_layers: int,
         channels: int,
         first_kernel_size: int,
         head_channels: int,
@@ -66,16 +69,18 @@ class ResidualDecoder(AutoregressiveDecoder, ABC):
         super().__init__(spec, num_params, context_dim)
         if len(spec.shape) != 3:
             raise ValueError(f"data shape {spec.shape} is not an image (C, H, W); use an audio decoder")
-        check_odd("first_kernel_size", first_kernel_size, least=3)
+        require_odd("first_kernel_size", first_kernel_size, least=3)
+        require_count("num_layers", num_layers, most=MAX_LAYERS)
+        require_count("channels", channels)
+        require_count("head_channels", head_channels)
+        require_one_of("channel_masked", channel_masked, (True, False))
         self.channel_masked = channel_masked and spec.channels > 1
         groups = spec.channels if self.channel_masked else 1
         self.first_kernel_size = first_kernel_size
         unseen = channel_mask(2 * channels, spec.channels, groups, strict=True)
         self.first = MaskedConv2d(spec.channels, 2 * channels, first_kernel_size, unseen)
-        layers = make_layers(groups)
+        layers = [make_layer(groups) for _ in range(num_layers)]
         self.layers = nn.ModuleList(layers)
-        if not layers:
-            raise ValueError("num_layers=0; wanted at least 1")
         self.hidden = Pointwise(2 * channels, head_channels, order(head_channels, 2 * channels, groups))
         self.head = Pointwise(head_channels, num_params, order(num_params, head_channels, groups))
         self.context_widths = [2 * channels, *(layer.context_width for layer in layers), head_channels]
@@ -144,9 +149,3 @@ def masked_product(
         return draft.site(left, bias=conv.bias, context=context, act=act)
     above = taps(features.at(dy=1, dx=half), weight[:, :, :-1])
     return draft.site(left, add=draft.row(above, bias=conv.bias, context=context), act=act)
-
-
-def check_odd(name: str, size: int, *, least: int) -> None:
-    """Raise ValueError unless a kernel's size is odd and not too small."""
-    if size % 2 == 0 or size < least:
-        raise ValueError(f"{name}={size}; wanted an odd number of at least {least}")

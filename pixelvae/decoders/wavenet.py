@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pixelvae.data.spec import DataSpec
 from pixelvae.decoders.base import AutoregressiveDecoder
 from pixelvae.nn.dilated import DilatedLayer, delay
+from pixelvae.ranges import MAX_LAYERS, require_count
 from pixelvae.sampling.plan import Draft, Plan, Source
 
 
@@ -68,15 +69,10 @@ class WaveNet(AutoregressiveDecoder):
         super().__init__(spec, num_params, context_dim)
         if len(spec.shape) != 2 or spec.channels != 1:
             raise ValueError(f"data shape {spec.shape} is not a sound of one channel (1, T); use an image decoder")
-        sizes = {
-            "num_stacks": num_stacks,
-            "num_layers_per_stack": num_layers_per_stack,
-            "channels": channels,
-            "head_channels": head_channels,
-        }
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name}={size}; wanted at least 1")
+        require_count("num_stacks", num_stacks, most=MAX_LAYERS)
+        require_count("num_layers_per_stack", num_layers_per_stack, most=30)  # the last sees 2³⁰ samples back
+        require_count("channels", channels)
+        require_count("head_channels", head_channels)
         self.channels = channels
         self.dilations = [2**i for i in range(num_layers_per_stack)] * num_stacks
         num_layers = len(self.dilations)
@@ -151,4 +147,5 @@ def sinusoids(levels: int, channels: int) -> Tensor:
     """
     fastest = math.log10(max(2, levels / 8))
     phase = torch.linspace(-1, 1, levels)[:, None] * torch.logspace(0, fastest, math.ceil(channels / 2))
-    return torch.cat([phase.sin(), phase.cos()], dim=1)[:, :channels]
+    features = torch.cat([phase.sin(), phase.cos()], dim=1)[:, :channels]
+    return features.contiguous()  # fused optimizers and DDP go through a weight's memory as if it had no gaps

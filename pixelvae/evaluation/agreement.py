@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.spec import DataSpec, levels_to_signal
-from pixelvae.data.splits import Batches, BatchKey, Split, sequential
+from pixelvae.data.splits import Batches, BatchKey, Split, sequential, spread
 from pixelvae.evaluation.bounds import default_batch_size
-from pixelvae.evaluation.information import evenly_spaced
 from pixelvae.generation import reconstruct
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
 
 
 class Classifier(nn.Module):
@@ -97,7 +97,12 @@ def train_classifier(
 
 @torch.inference_mode()
 def accuracy(classifier: Classifier, split: Split, *, device: torch.device) -> float:
-    """The share of a split that is given its class."""
+    """The share of a split that is given its class.
+
+    Raises:
+        ValueError: If the split is not of the classifier's data.
+    """
+    require_split(split, classifier.spec)
     right = 0
     for key in sequential(split, default_batch_size(split)):
         x, y = (tensor.to(device) for tensor in split[key])
@@ -126,13 +131,17 @@ def reconstruction_agreement(
         split: Usually test.
         seed: Of the draws: that of the i-th image depends on seed + i alone.
         device: Where the model is.
-        max_images: Images that are drawn once each, evenly spaced in the split.
+        max_images: Images that are drawn once each, spread over the split.
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If the model has no latents.
+        ValueError: If the model has no latents, or the split is not of its and the classifier's data.
     """
-    indices = evenly_spaced(len(split), max_images)
+    require_split(split, model.spec)
+    require_split(split, classifier.spec)
+    require_count("max_images", max_images)
+    require_seed(seed, len(split))
+    indices = spread(len(split), max_images)
     size = default_batch_size(split)
     right = torch.zeros(2, dtype=torch.double)
     for begin in tqdm(range(0, len(indices), size), desc="draws", unit="batch", disable=not progress, leave=False):

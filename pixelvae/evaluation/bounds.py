@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import Split, sequential
 from pixelvae.distributed import World
 from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
 
 
 class Bounds(NamedTuple):
@@ -24,12 +25,14 @@ class Bounds(NamedTuple):
         kl_groups: (G,) KL of every group of latents.
         num_images: How many examples were averaged.
         num_dims: Values of an example, by which bits/dim divides; absent ones are not counted.
+        stderr: Standard error of the mean elbo over the examples.
     """
 
     log_px: float
     kl_groups: Tensor
     num_images: int
     num_dims: float
+    stderr: float = math.nan
 
     @property
     def kl(self) -> float:
@@ -72,7 +75,7 @@ def evaluate_bound(
     max_images: int | None = None,
     progress: bool = False,
 ) -> Bounds:
-    """The ELBO and its terms over a split, in order, every example once; ranks share the batches.
+    """The ELBO and its terms over a split or a part of it, in order, every example once; ranks share the batches.
 
     Args:
         model: On the world's device.
@@ -80,29 +83,49 @@ def evaluate_bound(
         seed: Of the noise; that of batch i depends on seed and i alone.
         world: This process among its peers.
         batch_size: Examples at a time; by default 250, fewer where they have more sites than a 32x32 image.
-        max_images: Stop after about so many (whole batches); None for all.
+        max_images: At most so many, spread over the split; None for all.
         progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: If the split is not of the model's data, or an argument is out of range.
     """
+    batch_size = _checked_batch_size(model, split, batch_size, max_images, seed)
     keep_freed_memory()
-    total: Tensor | None = None  # log_px, kl of every group, values, examples
-    batch_size = default_batch_size(split) if batch_size is None else batch_size
-    keys = list(sequential(split, batch_size))
-    if max_images is not None:
-        keys = keys[: math.ceil(max_images / batch_size)]
+    total: Tensor | None = None  # log_px, kl of every group, elbo, elbo², values, examples
+    keys = list(sequential(split, batch_size, max_images))
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="ELBO", unit="batch", disable=not progress, leave=False
     ):
-        x, y = (tensor.to(world.device) for tensor in split[keys[i]])
-        generator = torch.Generator().manual_seed(seed + i)
-        bound = model(x, y, noise=model.draw_noise(len(x), generator))
-        terms = [bound.log_px.sum()[None], bound.kl_groups.sum(0), (x != ABSENT).sum()[None], x.new_tensor([len(x)])]
-        sums = torch.cat([term.double() for term in terms])
+        x, y = split[keys[i]]  # checked where they are, on the CPU, before the model moves them
+        bound = model(x, y, noise=torch.Generator().manual_seed(seed + i))
+        log_px, kl_groups = bound.log_px.cpu().double(), bound.kl_groups.cpu().double()  # not every device has float64
+        elbo = log_px - kl_groups.sum(1)
+        counts = torch.stack([(x != ABSENT).sum(), torch.tensor(len(x))]).double()
+        moments = torch.stack([elbo.sum(), elbo.square().sum()])
+        sums = torch.cat([log_px.sum()[None], kl_groups.sum(0), moments, counts])
         total = sums if total is None else total + sums
     if total is None:  # more ranks than batches
-        total = torch.zeros(3 + _num_groups(model), dtype=torch.double, device=world.device)
-    total = world.sum(total).cpu()
+        total = torch.zeros(5 + _num_groups(model), dtype=torch.double)
+    total = world.sum(total)
     means = total[:-1] / total[-1]
-    return Bounds(float(means[0]), means[1:-1], int(total[-1]), float(means[-1]))
+    count, (mean, mean_square) = int(total[-1]), means[-3:-1].tolist()
+    return Bounds(float(means[0]), means[1:-3], count, float(means[-1]), _stderr(mean, mean_square, count))
+
+
+def _stderr(mean: float, mean_square: float, count: int) -> float:
+    """Standard error of a mean over ``count`` examples; NaN for a single one."""
+    return math.sqrt(max(mean_square - mean**2, 0.0) / (count - 1)) if count > 1 else math.nan
+
+
+def _checked_batch_size(
+    model: GenerativeModel, split: Split, batch_size: int | None, max_images: int | None, seed: int
+) -> int:
+    """Examples at a time, after the checks that both bounds share."""
+    require_split(split, model.spec)
+    require_seed(seed, len(split))
+    if max_images is not None:
+        require_count("max_images", max_images)
+    return default_batch_size(split) if batch_size is None else require_count("batch_size", batch_size)
 
 
 def default_batch_size(split: Split) -> int:
@@ -143,28 +166,25 @@ def evaluate_importance_weighted(
         world: This process among its peers.
         batch_size: Examples at a time, by default as above; the S draws follow one another, so memory does not
             grow with S.
-        max_images: Stop after about so many (whole batches); None for all.
+        max_images: At most so many, spread over the split; None for all.
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If ``num_samples`` < 1.
+        ValueError: If ``num_samples`` < 1, the split is not of the model's data, or an argument is out of range.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples={num_samples}; wanted at least 1")
+    num_samples = require_count("num_samples", num_samples)
+    batch_size = _checked_batch_size(model, split, batch_size, max_images, seed)
     keep_freed_memory()
     if not model.has_latents:
         num_samples = 1
-    batch_size = default_batch_size(split) if batch_size is None else batch_size
-    keys = list(sequential(split, batch_size))
-    if max_images is not None:
-        keys = keys[: math.ceil(max_images / batch_size)]
-    sums = torch.zeros(3, dtype=torch.double, device=world.device)  # Σ log p, Σ (log p)², count
+    keys = list(sequential(split, batch_size, max_images))
+    sums = torch.zeros(3, dtype=torch.double, device="cpu")  # Σ log p, Σ (log p)², count
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="IWAE", unit="batch", disable=not progress, leave=False
     ):
-        x, y = (tensor.to(world.device) for tensor in split[keys[i]])
+        x, y = split[keys[i]]
         generator = torch.Generator().manual_seed(seed + i)
-        log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).double()  # (S, B)
+        log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).cpu().double()  # (S, B)
         log_px = log_weights.logsumexp(0) - math.log(num_samples)
         sums += torch.stack([log_px.sum(), log_px.square().sum(), log_px.new_tensor(float(len(x)))])
     total, squares, count = world.sum(sums).tolist()

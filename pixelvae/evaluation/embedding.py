@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from pixelvae.data.splits import BatchKey, Split
+from pixelvae.boundary import require_seed, require_split
+from pixelvae.data.splits import Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
 
 MIN_POINTS, MAX_POINTS = 10, 3000
 """Fewer points have no neighbourhoods to show; with more, t-SNE and TensorBoard's projector become slow."""
@@ -22,7 +23,7 @@ PERPLEXITY = 30  # scikit-learn's and the paper's usual; less where there are fe
 
 
 class Posteriors(NamedTuple):
-    """q(h|x) of the first N examples of a split, on the CPU.
+    """q(h|x) of N examples spread over a split, on the CPU.
 
     Shape:
         x: (N, C, *S) levels.  y: (N, L) labels.  means: (N, D), E_q[h].  kl: (N,) nats, KL(q(h|x) ‖ p(h)).
@@ -46,7 +47,7 @@ def posteriors(
     device: torch.device,
     progress: bool = False,
 ) -> Posteriors:
-    r"""Encode the first examples of a split.
+    r"""Encode some examples that are spread over a split.
 
     .. math:: \mathrm{scale}_d^2 = \mathrm{Var}_x(E_q[h_d]) + E_x E_q[(h_d - E_q[h_d])^2]
 
@@ -59,8 +60,10 @@ def posteriors(
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If ``num_images`` is out of range, or the model has no latents.
+        ValueError: If ``num_images`` is out of range, the split is not of the model's data, or it has no latents.
     """
+    require_split(split, model.spec)
+    require_seed(seed, len(split))
     num_images = min(len(split), MAX_POINTS) if num_images is None else num_images
     if not MIN_POINTS <= num_images <= min(len(split), MAX_POINTS):
         raise ValueError(
@@ -69,10 +72,9 @@ def posteriors(
         )
     batch_size = default_batch_size(split)
     parts: list[tuple[Tensor, ...]] = []
-    for i, begin in enumerate(
-        tqdm(range(0, num_images, batch_size), desc="encode", unit="batch", disable=not progress, leave=False)
-    ):
-        x, y = split[BatchKey(torch.arange(begin, min(begin + batch_size, num_images)), epoch=0)]
+    keys = list(sequential(split, batch_size, num_images))
+    for i, key in enumerate(tqdm(keys, desc="encode", unit="batch", disable=not progress, leave=False)):
+        x, y = split[key]
         q = model.encode(x.to(device), y.to(device))
         generator = torch.Generator().manual_seed(seed + i)
         draws = [q.rsample(model.draw_noise(len(x), generator)) for _ in range(KL_DRAWS)]

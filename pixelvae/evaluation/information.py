@@ -9,9 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pixelvae.data.splits import BatchKey, Split
+from pixelvae.boundary import require_count, require_seed, require_split
+from pixelvae.data.splits import Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
+from pixelvae.latents.information import pair_log_prob
 from pixelvae.models.base import GenerativeModel
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2015, section 5.2
@@ -37,11 +39,13 @@ class Health(NamedTuple):
         mutual_information: Of x and h under q, in nats.
         active: (D,) which latents move with x.
         information: (D,) what each latent tells about x at most, in nats; (0,) if q is no diagonal normal.
+        effective_rank: Number of directions that the posterior means use.
     """
 
     mutual_information: MutualInformation
     active: Tensor
     information: Tensor
+    effective_rank: float
 
     @property
     def num_active(self) -> int:
@@ -63,24 +67,20 @@ def encode_split(
     batch_size: int | None = None,
     max_images: int | None = None,
 ) -> list[Distribution]:
-    """q(h|x) of every example of a split, or of ``max_images`` evenly spaced ones, in order, a batch at a time."""
-    batch_size = default_batch_size(split) if batch_size is None else batch_size
+    """q(h|x) of every example of a split, or of ``max_images`` spread over it, in order, a batch at a time.
+
+    Raises:
+        ValueError: If the split is not of the model's data, the model has no latents, or an argument is out of range.
+    """
+    require_split(split, model.spec)
+    if max_images is not None:
+        require_count("max_images", max_images)
+    batch_size = default_batch_size(split) if batch_size is None else require_count("batch_size", batch_size)
     batches: list[Distribution] = []
-    for indices in evenly_spaced(len(split), max_images).split(batch_size):
-        x, y = (tensor.to(device) for tensor in split[BatchKey(indices, epoch=0)])
+    for key in sequential(split, batch_size, max_images):
+        x, y = (tensor.to(device) for tensor in split[key])
         batches.append(model.encode(x, y))
     return batches
-
-
-def evenly_spaced(num_examples: int, max_images: int | None) -> Tensor:
-    """At most ``max_images`` positions, evenly spaced over a split, in order: a split may be sorted by class.
-
-    Example:
-        >>> evenly_spaced(10, 5), evenly_spaced(3, None), evenly_spaced(2, 5)
-        (tensor([0, 2, 4, 6, 8]), tensor([0, 1, 2]), tensor([0, 1]))
-    """
-    n = num_examples if max_images is None else min(max_images, num_examples)
-    return torch.arange(n) * num_examples // max(n, 1)
 
 
 def posterior_means(
@@ -102,6 +102,29 @@ def active_units(means: Tensor) -> Tensor:
         Importance Weighted Autoencoders (Burda et al., 2015), section 5.2. https://arxiv.org/abs/1509.00519
     """
     return means.var(0) > ACTIVE_VARIANCE
+
+
+def effective_rank(means: Tensor) -> float:
+    r"""Number of directions that the means use: the exponential of the entropy of their normalised variances.
+
+    .. math:: \exp\Big(-\sum_d p_d \log p_d\Big), \qquad p_d = \lambda_d / \sum_e \lambda_e
+
+    λ are the eigenvalues of the covariance. 1 if all latents repeat one number, D if all vary alike and independently.
+
+    Reference:
+        The effective rank: a measure of effective dimensionality (Roy and Vetterli, 2007).
+
+    Args:
+        means: (N, D) posterior means.
+
+    Example:
+        >>> line = torch.linspace(-1, 1, 50)[:, None]
+        >>> round(effective_rank(line.repeat(1, 8)), 3)
+        1.0
+    """
+    variances = torch.linalg.eigvalsh(torch.cov(means.double().T).reshape(means.shape[1], -1)).clamp(min=0)
+    shares = variances / variances.sum().clamp(min=torch.finfo(torch.double).tiny)
+    return math.exp(float(torch.special.entr(shares).sum()))
 
 
 def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualInformation:
@@ -129,18 +152,19 @@ def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualI
         >>> round(mutual_information([far_apart], seed=0).nats, 4)  # log 8: h says which of the eight it is
         2.0794
     """
+    require_seed(seed)
     if not batches:
         raise ValueError("no posteriors; wanted those of at least one example")
     generator = torch.Generator().manual_seed(seed)
     batches = _joined(batches)
     h = [q.rsample(standard_normal_noise(len(q.mean), q.mean.shape[1], generator).to(q.mean)) for q in batches]
     log_qh_x = torch.cat([q.log_prob(draw) for q, draw in zip(batches, h, strict=True)])  # (N,)
-    nats = float((log_qh_x.double() - aggregate_log_prob(batches, torch.cat(h))).mean())
+    nats = float((log_qh_x.cpu().double() - aggregate_log_prob(batches, torch.cat(h))).mean())
     return MutualInformation(nats, math.log(len(log_qh_x)), len(log_qh_x))
 
 
 def aggregate_log_prob(batches: Sequence[Distribution], h: Tensor) -> Tensor:
-    r"""The density of the aggregate posterior, in nats, in float64. h: (M, D) -> (M,).
+    r"""The density of the aggregate posterior, in nats, in float64 on the CPU. h: (M, D) -> (M,).
 
     .. math:: \log q(h) = \log \frac1N \sum_j q(h|x_j)
 
@@ -149,11 +173,11 @@ def aggregate_log_prob(batches: Sequence[Distribution], h: Tensor) -> Tensor:
     batches = _joined(batches)
     num_images = sum(len(q.mean) for q in batches)
     if isinstance(batches[0], DiagonalNormal) and len(batches) == 1:
-        rows = h.double().split(max(1, PAIRS // num_images))
-        total = torch.cat([_pairs(batches[0], part).logsumexp(1) for part in rows])
+        rows = h.cpu().double().split(max(1, PAIRS // num_images))
+        total = torch.cat([pair_log_prob(batches[0], part).logsumexp(1) for part in rows])
     else:
         total = torch.stack(
-            [torch.cat([q.log_prob(one.expand_as(q.mean)) for q in batches]).double().logsumexp(0) for one in h]
+            [torch.cat([q.log_prob(one.expand_as(q.mean)) for q in batches]).cpu().double().logsumexp(0) for one in h]
         )
     return total - math.log(num_images)
 
@@ -174,31 +198,18 @@ def latent_health(
     model: GenerativeModel, split: Split, *, seed: int, device: torch.device, max_images: int | None = None
 ) -> Health:
     """Whether the latents are alive, on ``max_images`` evenly spaced examples. Costs one pass of the encoder."""
+    require_seed(seed)
     batches = encode_split(model, split, device=device, max_images=max_images)
+    means = means_of(batches).cpu()
     return Health(
-        mutual_information(batches, seed=seed), active_units(means_of(batches)).cpu(), latent_information(batches)
+        mutual_information(batches, seed=seed), active_units(means), latent_information(batches), effective_rank(means)
     )
 
 
 def _joined(batches: Sequence[Distribution]) -> Sequence[Distribution]:
-    """Diagonal normals as one, in float64; others as they are."""
+    """Diagonal normals as one, in float64 on the CPU, for not every device has float64; others as they are."""
     normals = [q for q in batches if isinstance(q, DiagonalNormal)]
     if len(normals) < len(batches):
         return batches
-    loc, scale = (torch.cat([part.double() for part in parts]) for parts in zip(*normals, strict=True))
+    loc, scale = (torch.cat([part.cpu().double() for part in parts]) for parts in zip(*normals, strict=True))
     return [DiagonalNormal(loc, scale)]
-
-
-def _pairs(q: DiagonalNormal, h: Tensor) -> Tensor:
-    r"""log q(h_i|x_j) in nats. h: (M, D) -> (M, N), by the square written out, so that the sum over d is a product.
-
-    .. math:: -\tfrac12 \sum_d \Big(\frac{h_d^2}{\sigma_d^2} - \frac{2 h_d \mu_d}{\sigma_d^2}\Big) + c_j
-
-    Float64 and about the mean of all μ, for the terms cancel.
-    """
-    centre = q.loc.mean(0)
-    h, q = h - centre, DiagonalNormal(q.loc - centre, q.scale)
-    precision = q.scale.square().reciprocal()  # (N, D)
-    constant = q.log_prob(torch.zeros_like(q.loc))  # (N,), c_j: all that does not depend on h
-    weights = torch.cat([-0.5 * precision, q.loc * precision], dim=1)  # (N, 2D)
-    return torch.addmm(constant, torch.cat([h.square(), h], dim=1), weights.T)

@@ -25,7 +25,7 @@ def bound_metrics(
         model: On the device of ``world``.
         split: What is measured.
         num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
-        iwae_images: Evaluate the importance-weighted bound on about so many images only; all by default.
+        iwae_images: Images of the importance-weighted bound, spread over the split; all by default.
         seed: Of the noise.
         world: The ranks that share the work.
     """
@@ -78,6 +78,7 @@ def information_metrics(
         "mutual_information_nats": nats,
         "mutual_information_cap_nats": cap,
         "num_mutual_information_images": num_images,
+        "effective_rank": health.effective_rank,
         "marginal_kl_at_most_nats": bounds["kl_nats"] - nats,
         "information_per_dim_nats": [round(value, 4) for value in health.information.tolist()],
     }

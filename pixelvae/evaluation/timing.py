@@ -10,21 +10,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pixelvae.decoders.base import StepperKind
 from pixelvae.generation import decode, generators
 from pixelvae.models.base import GenerativeModel
+from pixelvae.progress import tqdm
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all its work."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """Wall time of one call, the device's queue included."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    synchronize(device)
     start = time.perf_counter()
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    synchronize(device)
     return time.perf_counter() - start
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -61,7 +61,7 @@ class DiagonalNormal(_LocScale, Distribution):
         """loc, (B, D)."""
         return self.loc
 
-    def information(self, mean_over_ranks: Callable[[Tensor], Tensor] = lambda mine: mine) -> Tensor:
+    def information(self) -> Tensor:
         r"""An upper bound of the information in each coordinate of h about which of the B it belongs to, in nats, (D,).
 
         The KL to the normal that fits all B best. It is 0 if all B are equal, however narrow; no normal prior has a
@@ -70,26 +70,20 @@ class DiagonalNormal(_LocScale, Distribution):
         .. math:: I_q(x; h_d) \le E_x\,\mathrm{KL}\big(q(h_d|x) \,\|\, N(\bar\mu_d, a_d^2)\big) =
                   \log a_d - E_x[\log \sigma_d], \qquad a_d^2 = \mathrm{Var}_x(\mu_d) + E_x[\sigma_d^2]
 
-        Differentiable. If ranks share a batch, a is of the joint batch; the means over ranks of value and gradient
-        equal those of one process with the whole batch.
-
         Example:
             >>> q = DiagonalNormal(torch.tensor([[-3.0, 1.0], [3.0, 1.0]]), torch.ones(2, 2))
             >>> q.information()  # the first is ½ log(1 + 9), the second does not depend on x
             tensor([1.1513, 0.0000])
         """
-        centre = mean_over_ranks(self.loc.detach().mean(0))
-        mine = ((self.loc - centre).square() + self.scale.square()).mean(0)  # this rank's, about the joint mean
-        joint = mean_over_ranks(mine.detach())  # a²
-        log_variance = joint.log() + mine / joint - 1  # log a², with the gradient of the joint batch's
-        return 0.5 * log_variance - self.scale.log().mean(0)
+        variance = (self.loc - self.loc.mean(0)).square() + self.scale.square()
+        return 0.5 * variance.mean(0).log() - self.scale.log().mean(0)
 
 
 def standard_normal_noise(batch_size: int, dim: int, generator: torch.Generator) -> Tensor:
     """(batch_size, dim) standard normal draws of one CPU generator, on the CPU: the same whatever the device."""
-    return torch.randn(batch_size, dim, generator=generator)
+    return torch.randn(batch_size, dim, generator=generator, device="cpu")
 
 
 def standard_normal_rows(dim: int, sources: Sequence[torch.Generator]) -> Tensor:
     """(B, dim) standard normal draws on the CPU, a row from each of B CPU generators."""
-    return torch.stack([torch.randn(dim, generator=source) for source in sources])
+    return torch.stack([torch.randn(dim, generator=source, device="cpu") for source in sources])

@@ -15,6 +15,7 @@ from pixelvae.data.spec import ABSENT, DataSpec, levels_to_signal
 from pixelvae.latents.distributions import DiagonalNormal
 from pixelvae.nn.labels import join_labels
 from pixelvae.nn.residual import Residual, Residual1d
+from pixelvae.ranges import require_count, require_counts, require_one_of
 
 
 class Encoder(nn.Module, ABC):
@@ -27,9 +28,10 @@ class Encoder(nn.Module, ABC):
 
     def __init__(self, spec: DataSpec, latent_dim: int) -> None:
         super().__init__()
+        require_count("latent_dim", latent_dim)
         self.spec, self.latent_dim = spec, latent_dim
 
-    num_classes: tuple[int, ...]  # of the labels that q(h|x, y) looks at
+    num_classes: tuple[int, ...] = ()  # of the labels that q(h|x, y) looks at
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
         """x: (B, C, *S) integers, y: (B, L) integers or None -> q(h|x, y) over (B, D)."""
@@ -85,6 +87,7 @@ class ConvEncoder(Encoder):
         super().__init__(spec, latent_dim)
         if len(spec.shape) != 3:
             raise ValueError(f"data shape {spec.shape} is not an image (C, H, W); use WaveEncoder")
+        require_counts("channels", channels)
         self.num_classes = _labels_seen(spec, sees_label)
         widths = [spec.channels, *channels]
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(widths))
@@ -147,8 +150,8 @@ class WaveEncoder(Encoder):
         super().__init__(spec, latent_dim)
         if len(spec.shape) != 2:
             raise ValueError(f"data shape {spec.shape} is not a sound (C, T); use ConvEncoder")
-        if stride < 1:
-            raise ValueError(f"stride={stride}; wanted at least 1")
+        require_counts("channels", channels)
+        require_count("stride", stride)
         self.num_classes = _labels_seen(spec, sees_label)
         self.convs = nn.ModuleList(
             nn.Conv1d(a, b, 2 * stride + 1, stride=stride, padding=stride)
@@ -168,6 +171,7 @@ class WaveEncoder(Encoder):
 
 def _labels_seen(spec: DataSpec, sees_label: bool) -> tuple[int, ...]:
     """The kinds of label that an encoder looks at."""
+    require_one_of("sees_label", sees_label, (True, False))
     if sees_label and not spec.num_classes:
         raise ValueError("sees_label=True, but the model has no labels; set class_conditional: true as well")
     return spec.num_classes if sees_label else ()

@@ -13,6 +13,7 @@ from pixelvae.latents.distributions import DiagonalNormal, Distribution
 from pixelvae.latents.priors import Amortised, Prior, StandardNormal
 from pixelvae.nn.causal import Pointwise, shift_down, shift_right
 from pixelvae.nn.gated import GatedLayer
+from pixelvae.ranges import MAX_LAYERS, require_count, require_counts
 
 UNIT = math.log(math.e - 1)  # softplus of it is 1: the scale to begin with
 
@@ -67,9 +68,10 @@ class HierarchicalPrior(Prior):
         channels: int = 32,
     ) -> None:
         super().__init__(latent_dim, encoder)
+        require_counts("map_shape", map_shape, length=3)
+        require_count("num_layers", num_layers, most=MAX_LAYERS)
+        require_count("channels", channels)
         c, H, W = self.map_shape = tuple(map_shape)
-        if min(c, H, W, num_layers, channels) < 1:
-            raise ValueError(f"map_shape={map_shape}, num_layers={num_layers}, channels={channels}; wanted at least 1")
         self.top_dim = latent_dim - c * H * W
         if self.top_dim < 0:
             raise ValueError(

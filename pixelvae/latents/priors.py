@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
 from pixelvae.latents.distributions import DiagonalNormal, Distribution
+from pixelvae.ranges import MAX_LAYERS, require_count, require_counts
 
 
 class Amortised(Protocol):
@@ -35,6 +36,7 @@ class Prior(nn.Module, ABC):
 
     def __init__(self, latent_dim: int, encoder: Amortised | None = None) -> None:
         super().__init__()
+        require_count("latent_dim", latent_dim, least=0)
         self.latent_dim = latent_dim
 
     @property
@@ -124,8 +126,8 @@ class FlowPrior(Prior):
         hidden_channels: Sequence[int] = (128, 128),
     ) -> None:
         super().__init__(latent_dim, encoder)
-        if num_transforms < 1:
-            raise ValueError(f"num_transforms={num_transforms}; wanted at least 1")
+        require_count("num_transforms", num_transforms, most=MAX_LAYERS)
+        require_counts("hidden_channels", hidden_channels, least=0)
         self.flow = zuko.flows.MAF(
             latent_dim, transforms=num_transforms, hidden_features=list(hidden_channels), activation=nn.SiLU
         )
@@ -167,8 +169,7 @@ class VampPrior(Prior):
 
     def __init__(self, latent_dim: int, encoder: Amortised, *, num_pseudo_inputs: int = 500) -> None:
         super().__init__(latent_dim, encoder)
-        if num_pseudo_inputs < 1:
-            raise ValueError(f"num_pseudo_inputs={num_pseudo_inputs}; wanted at least 1")
+        require_count("num_pseudo_inputs", num_pseudo_inputs)
         if encoder.num_classes:
             raise ValueError(
                 "VampPrior has pseudo-inputs without labels, but the encoder looks at labels; "

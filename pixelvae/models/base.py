@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from pixelvae import generation
+from pixelvae.boundary import Labels, require_batch, require_count, require_latents, require_sources
 from pixelvae.context import Context
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.decoders.base import Decoder
+from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution, standard_normal_noise
 from pixelvae.likelihoods import Likelihood
 
@@ -20,6 +22,35 @@ from pixelvae.likelihoods import Likelihood
 LikelihoodFactory = Callable[[DataSpec], Likelihood]
 DecoderFactory = Callable[[DataSpec, int, int], Decoder]  # spec, num_params, context_dim
 ContextFactory = Callable[[DataSpec, int], Context]  # spec, latent_dim
+
+PARTS = ("likelihood", "decoder", "encoder", "prior", "context")
+"""The names of a model's parts; without latents there is no encoder and no prior."""
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def build_part(name: str, factory: Callable[..., Part], base: type, *sizes: object) -> Part:
+    """A part of a model, from its factory and the sizes that the parts share.
+
+    Args:
+        name: Of the part, for the message.
+        factory: The class of the part, or ``functools.partial`` of it with options.
+        base: What the part must be.
+        sizes: Arguments of the factory.
+
+    Raises:
+        ValueError: If it is a part already and no factory, or makes something else.
+    """
+    if isinstance(factory, nn.Module) or not callable(factory):
+        kind = type(factory).__name__
+        raise ValueError(
+            f"{name} is {f'an instance of {kind}' if isinstance(factory, nn.Module) else repr(factory)}; wanted the "
+            f"class, or functools.partial of it with options: the model builds its {name} from the spec"
+        )
+    part = factory(*sizes)
+    if not isinstance(part, base):
+        raise ValueError(f"{name} makes a {type(part).__name__}; wanted a {base.__name__}")
+    return part
 
 
 class Bound(NamedTuple):
@@ -50,6 +81,10 @@ class Bound(NamedTuple):
 class GenerativeModel(nn.Module, ABC):
     """A decoder with its likelihood and whatever conditions it.
 
+    Every public verb checks what it is given once, at its entry, and converts it: x may have any integer type, y may be
+    any of ``Labels``, and both may be on another device. A model without labels ignores a tensor y, for data sets
+    yield labels to every model. Methods with an underscore, and ``posterior``, take what has been checked.
+
     Args:
         spec: What the model may know about its data; labels that it must not see are left out of it.
         likelihood: Builds the likelihood from the spec.
@@ -58,7 +93,7 @@ class GenerativeModel(nn.Module, ABC):
         latent_dim: Width D of h, 0 without latents.
 
     Raises:
-        ValueError: If the decoder and the likelihood both order the channels of a site.
+        ValueError: If the decoder and the likelihood both order the channels of a site, or a part is no factory.
     """
 
     def __init__(
@@ -71,10 +106,14 @@ class GenerativeModel(nn.Module, ABC):
         latent_dim: int,
     ) -> None:
         super().__init__()
+        self.parts: dict[str, Any] = {"likelihood": likelihood, "decoder": decoder, "context": context}  # as given
+        self._is_frozen = False
         self.spec, self.latent_dim = spec, latent_dim
-        self.likelihood = likelihood(spec)
-        self.context = context(spec, latent_dim)
-        self.decoder = decoder(spec, self.likelihood.num_params, self.context.context_dim)
+        self.likelihood = build_part("likelihood", likelihood, Likelihood, spec)
+        self.context = build_part("context", context, Context, spec, latent_dim)
+        self.decoder = build_part(
+            "decoder", decoder, Decoder, spec, self.likelihood.num_params, self.context.context_dim
+        )
         if self.decoder.channel_masked and self.likelihood.orders_channels:
             raise ValueError(
                 f"{type(self.likelihood).__name__} orders the colour channels itself, so its params may see no channel "
@@ -100,22 +139,77 @@ class GenerativeModel(nn.Module, ABC):
         """Whether there is an h: then it has ``latent_dim`` dimensions."""
         return self.latent_dim > 0
 
-    @abstractmethod
-    def forward(self, x: Tensor, y: Tensor | None = None, *, noise: Tensor) -> Bound:
-        """The bound of every example. x: (B, C, *S) levels, y: (B, L) labels, noise: (B, D) standard normal."""
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights, and of latents."""
+        return next(self.parameters()).dtype
 
-    @abstractmethod
-    def log_weights(
-        self, x: Tensor, y: Tensor | None = None, *, num_samples: int, generator: torch.Generator
-    ) -> Tensor:
-        """log p(x, h) − log q(h|x) of ``num_samples`` draws h ~ q(h|x), in nats. -> (S, B)."""
+    def freeze(self) -> Self:
+        """Evaluation mode without gradients, in which models are loaded; ``train()`` gives both back."""
+        self._is_frozen = True
+        return self.eval().requires_grad_(False)
 
-    @abstractmethod
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-        """q(h|x, y) over (B, D). x: (B, C, *S) levels, y: (B, L) labels.
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, with gradients again if ``freeze`` took them; evaluation mode if ``mode`` is false."""
+        if mode and self._is_frozen:
+            self._is_frozen = False
+            self.requires_grad_(True)
+        return super().train(mode)
+
+    def __repr__(self) -> str:
+        children = dict(self.named_children())
+        names = [type(children[name]).__name__ for name in PARTS if name in children]
+        latents = f", latent_dim {self.latent_dim}" if self.has_latents else ""
+        number = sum(parameter.numel() for parameter in self.parameters())
+        return f"{type(self).__name__}({self.spec.summary}{latents}: {', '.join(names)}; {number:,} parameters)"
+
+    def forward(
+        self,
+        x: Tensor,
+        y: Labels | None = None,
+        *,
+        noise: Tensor | torch.Generator | None = None,
+        checked: bool = False,
+    ) -> Bound:
+        """The bound of every example.
+
+        Args:
+            x: (B, C, *S) levels.
+            y: (B, L) labels of a class-conditional model.
+            noise: (B, D) standard normal, or the CPU generator that draws it; by default torch's global one.
+            checked: Whether x, y and noise have passed ``require_batch`` and ``draw_noise``: a training step checks its
+                batch on the CPU, before it goes to the device.
 
         Raises:
-            ValueError: If the model has no latents.
+            ValueError: If x, y or noise is not what the model wants.
+        """
+        if not checked:
+            x, y = require_batch(x, y, self.spec, self.device)
+            noise = self._checked_noise(noise, len(x))
+        assert isinstance(noise, Tensor)
+        assert y is None or isinstance(y, Tensor)
+        return self._bound(x, y, noise)
+
+    def log_px(self, x: Tensor, h: Tensor | None, y: Labels | None = None) -> Tensor:
+        """log p(x | h, y) in nats, 0 for absent sites. x: (B, C, *S), h: (B, D) or None, y: (B, L) or None -> (B,)."""
+        x, y = require_batch(x, y, self.spec, self.device)
+        return self._log_px(x, require_latents(h, self.latent_dim, len(x), self.device, self.dtype), y)
+
+    def log_weights(
+        self, x: Tensor, y: Labels | None = None, *, num_samples: int, generator: torch.Generator
+    ) -> Tensor:
+        """log p(x, h) − log q(h|x) of ``num_samples`` draws h ~ q(h|x), in nats. -> (S, B)."""
+        x, y = require_batch(x, y, self.spec, self.device)
+        require_count("num_samples", num_samples)
+        require_sources([generator], "generator")
+        return self._log_weights(x, y, num_samples, generator)
+
+    @abstractmethod
+    def encode(self, x: Tensor, y: Labels | None = None) -> Distribution:
+        """q(h|x, y) over (B, D). x: (B, C, *S) levels, y: (B, L) labels, needed where the encoder looks at them.
+
+        Raises:
+            ValueError: If the model has no latents, or x or y is not what it wants.
         """
 
     @abstractmethod
@@ -123,30 +217,54 @@ class GenerativeModel(nn.Module, ABC):
         """KL(q ‖ p(h)) in nats, see :meth:`Prior.kl`. q over (B, D), a draw h ~ q (B, D) -> (B, G).
 
         Raises:
-            ValueError: If the model has no latents.
+            ValueError: If the model has no latents, or h is not a draw of q.
         """
 
-    @abstractmethod
     def draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor | None:
         """h ~ p(h), one draw from each CPU generator: (B, D), on the model's device; None without latents."""
-
-    def log_px(self, x: Tensor, h: Tensor | None, y: Tensor | None = None) -> Tensor:
-        """log p(x | h, y) in nats, 0 for absent sites. x: (B, C, *S), h: (B, D) or None, y: (B, L) or None -> (B,)."""
-        self._check(x)
-        present, x = (x != ABSENT).all(1), x.clamp(min=0)  # absent sites come last, so no other site sees them
-        params = self.decoder(x, self.context(h, y))  # (B, P, *S)
-        return self.likelihood.log_prob(params, x).where(present, 0).flatten(1).sum(1)
+        return self._draw_latents(require_sources(sources))
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """The (B, D) standard normal noise that forward wants; (B, 0) without latents.
 
         Drawn on the CPU and copied to the model's device: the numbers are the same on every device.
         """
-        return standard_normal_noise(batch_size, self.latent_dim, generator).to(self.device)
+        return send(standard_normal_noise(batch_size, self.latent_dim, generator), self.device)
 
-    def _check(self, x: Tensor) -> None:
-        if tuple(x.shape[1:]) != self.spec.shape or x.dtype != torch.int64:
-            raise ValueError(
-                f"x is {x.dtype} of shape {tuple(x.shape)}; the model wants int64 levels "
-                f"0 .. {self.spec.levels - 1} of shape (B, {', '.join(map(str, self.spec.shape))})"
-            )
+    @abstractmethod
+    def posterior(self, x: Tensor, y: Tensor | None) -> Distribution:
+        """:meth:`encode` of an x and y that are checked.
+
+        Raises:
+            ValueError: If the model has no latents.
+        """
+
+    @abstractmethod
+    def _bound(self, x: Tensor, y: Tensor | None, noise: Tensor) -> Bound:
+        """The bound of what is checked: what training and torch.compile see."""
+
+    @abstractmethod
+    def _log_weights(self, x: Tensor, y: Tensor | None, num_samples: int, generator: torch.Generator) -> Tensor:
+        """:meth:`log_weights` of what is checked."""
+
+    @abstractmethod
+    def _draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor | None:
+        """:meth:`draw_latents` from what is checked."""
+
+    def _log_px(self, x: Tensor, h: Tensor | None, y: Tensor | None) -> Tensor:
+        """:meth:`log_px` of what is checked."""
+        present, x = (x != ABSENT).all(1), x.clamp(min=0)  # absent sites come last, so no other site sees them
+        params = self.decoder(x, self.context(h, y))  # (B, P, *S)
+        return self.likelihood.log_prob(params, x).where(present, 0).flatten(1).sum(1)
+
+    def _checked_noise(self, noise: Tensor | torch.Generator | None, n: int) -> Tensor:
+        if isinstance(noise, Tensor) and self.latent_dim:
+            checked = require_latents(noise, self.latent_dim, n, self.device, self.dtype, name="noise")
+            assert checked is not None
+            return checked
+        if isinstance(noise, Tensor):
+            if noise.shape != (n, 0):
+                raise ValueError(f"noise has shape {tuple(noise.shape)}; wanted None or ({n}, 0): there are no latents")
+            return noise.to(self.device)
+        (generator,) = require_sources([torch.default_generator if noise is None else noise], "noise")
+        return self.draw_noise(n, generator)

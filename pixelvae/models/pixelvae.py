@@ -8,11 +8,22 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
+from pixelvae.boundary import Labels, require_batch, require_latents
+from pixelvae.context import VectorContext
 from pixelvae.data.spec import DataSpec
+from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution, standard_normal_rows
 from pixelvae.latents.encoders import Encoder
-from pixelvae.latents.priors import Prior
-from pixelvae.models.base import Bound, ContextFactory, DecoderFactory, GenerativeModel, LikelihoodFactory
+from pixelvae.latents.priors import Prior, StandardNormal
+from pixelvae.models import defaults
+from pixelvae.models.base import (
+    Bound,
+    ContextFactory,
+    DecoderFactory,
+    GenerativeModel,
+    LikelihoodFactory,
+    build_part,
+)
 
 EncoderFactory = Callable[[DataSpec, int], Encoder]  # spec, latent_dim
 PriorFactory = Callable[[int, Encoder], Prior]  # latent_dim, encoder
@@ -39,7 +50,7 @@ class PixelVAE(GenerativeModel):
         latent_dim: Width D of h.
 
     Raises:
-        ValueError: If ``latent_dim`` < 1.
+        ValueError: If ``latent_dim`` < 1, or a part is given instead of what builds it.
 
     Example:
         >>> from functools import partial
@@ -66,39 +77,92 @@ class PixelVAE(GenerativeModel):
         if latent_dim < 1:
             raise ValueError(f"latent_dim={latent_dim}; a PixelVAE wants at least 1 (without latents: encoder: null)")
         super().__init__(spec, likelihood=likelihood, decoder=decoder, context=context, latent_dim=latent_dim)
-        self.encoder = encoder(spec, latent_dim)
-        self.prior = prior(latent_dim, self.encoder)
+        self.parts |= {"encoder": encoder, "prior": prior}
+        self.encoder = build_part("encoder", encoder, Encoder, spec, latent_dim)
+        self.prior = build_part("prior", prior, Prior, latent_dim, self.encoder)
 
-    def forward(self, x: Tensor, y: Tensor | None = None, *, noise: Tensor) -> Bound:
-        """The bound of every example. x: (B, C, *S) levels, y: (B, L) labels, noise: (B, D) standard normal."""
-        q = self.encode(x, y)
-        h = q.rsample(noise)
-        return Bound(self.log_px(x, h, y), self.kl(q, h), q)
+    @classmethod
+    def default(
+        cls,
+        spec: DataSpec,
+        *,
+        latent_dim: int = 32,
+        likelihood: LikelihoodFactory | None = None,
+        decoder: DecoderFactory | None = None,
+        encoder: EncoderFactory | None = None,
+        prior: PriorFactory | None = None,
+        context: ContextFactory | None = None,
+        class_conditional: bool = True,
+        seed: int = 0,
+    ) -> PixelVAE:
+        """A PixelVAE of parts that suit the data: those of images, or of sounds. A part that is given stays as it is.
 
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-        """q(h|x, y) over (B, D). x: (B, C, *S) levels, y: (B, L) labels."""
-        self._check(x)
-        return self.encoder(x, y)
+        The decoder sees a few rows only (of a sound: an eighth), so that the latents must carry the rest.
+
+        Args:
+            spec: Shape, number of levels and kinds of label of the data.
+            latent_dim: Width D of h.
+            likelihood: By default ``Categorical``; of several channels ``DiscretizedLogisticMixture``.
+            decoder: By default ``GatedPixelCNN`` or ``WaveNet``.
+            encoder: By default ``ConvEncoder`` or ``WaveEncoder``.
+            prior: By default ``StandardNormal``.
+            context: By default ``SpatialContext`` or ``TemporalContext``.
+            class_conditional: Whether the model is given the labels, where there are any.
+            seed: Fixes the initial weights.
+
+        Example:
+            >>> from functools import partial
+            >>> from pixelvae import GatedPixelCNN
+            >>> spec = DataSpec((1, 8, 8), levels=4)
+            >>> model = PixelVAE.default(spec, latent_dim=2, decoder=partial(GatedPixelCNN, num_layers=2))
+            >>> model.sample(3, seed=0).shape
+            torch.Size([3, 1, 8, 8])
+        """
+        spec = spec if class_conditional else spec._replace(num_classes=())
+        likelihood = likelihood or defaults.likelihood(spec)
+        decoder = decoder or defaults.decoder(spec, num_layers=4, first_kernel_size=3)
+        with defaults.seeded(seed):
+            return cls(
+                spec,
+                likelihood=likelihood,
+                decoder=defaults.unmasked(decoder, likelihood, spec),
+                encoder=encoder or defaults.encoder(spec),
+                prior=prior or StandardNormal,
+                context=context or defaults.context(spec),
+                latent_dim=latent_dim,
+            )
+
+    def encode(self, x: Tensor, y: Labels | None = None) -> Distribution:
+        """q(h|x, y) over (B, D). x: (B, C, *S) levels, y: (B, L) labels, needed where the encoder looks at them."""
+        x, y = require_batch(x, y, self.spec, self.device, labels_optional=not self.encoder.num_classes)
+        return self.posterior(x, y)
 
     def kl(self, q: Distribution, h: Tensor) -> Tensor:
         """KL(q ‖ p(h)) in nats, see :meth:`Prior.kl`. q over (B, D), a draw h ~ q (B, D) -> (B, G)."""
-        return self.prior.kl(q, h)
+        draw = require_latents(h, self.latent_dim, len(q.mean), self.device, self.dtype)
+        assert draw is not None  # there are latents
+        return self.prior.kl(q, draw)
 
-    def draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor:
-        """h ~ p(h), one draw from each CPU generator: (B, D), on the model's device."""
-        noise = standard_normal_rows(self.prior.noise_dim, sources)
-        return self.prior.sample(noise.to(next(self.parameters())))
+    def posterior(self, x: Tensor, y: Tensor | None) -> Distribution:
+        """:meth:`encode` of an x and y that are checked."""
+        return self.encoder(x, y)
 
-    def log_weights(
-        self, x: Tensor, y: Tensor | None = None, *, num_samples: int, generator: torch.Generator
-    ) -> Tensor:
-        """log p(x, h) − log q(h|x) of ``num_samples`` draws h ~ q(h|x), in nats. -> (S, B)."""
-        q = self.encode(x, y)
+    def _bound(self, x: Tensor, y: Tensor | None, noise: Tensor) -> Bound:
+        q = self.posterior(x, y)
+        h = q.rsample(noise)
+        return Bound(self._log_px(x, h, y), self.prior.kl(q, h), q)
+
+    def _log_weights(self, x: Tensor, y: Tensor | None, num_samples: int, generator: torch.Generator) -> Tensor:
+        q = self.posterior(x, y)
         log_weights = []
         for _ in range(num_samples):
             h = q.rsample(self.draw_noise(len(x), generator))
-            log_weights.append(self.log_px(x, h, y) + self.prior.log_prob(h) - q.log_prob(h))
+            log_weights.append(self._log_px(x, h, y) + self.prior.log_prob(h) - q.log_prob(h))
         return torch.stack(log_weights)
+
+    def _draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor:
+        noise = standard_normal_rows(self.prior.noise_dim, sources)
+        return self.prior.sample(send(noise.to(self.dtype), self.device))
 
 
 class AutoregressiveModel(GenerativeModel):
@@ -123,18 +187,45 @@ class AutoregressiveModel(GenerativeModel):
         context: ContextFactory,
     ) -> None:
         super().__init__(spec, likelihood=likelihood, decoder=decoder, context=context, latent_dim=0)
+        self.parts |= {"encoder": None, "prior": None}
 
-    def forward(self, x: Tensor, y: Tensor | None = None, *, noise: Tensor) -> Bound:
-        """log p(x | y) of every example, and a KL of no groups. noise: (B, 0), which nothing is drawn from."""
-        return Bound(self.log_px(x, None, y), noise)
+    @classmethod
+    def default(
+        cls,
+        spec: DataSpec,
+        *,
+        likelihood: LikelihoodFactory | None = None,
+        decoder: DecoderFactory | None = None,
+        context: ContextFactory | None = None,
+        class_conditional: bool = True,
+        seed: int = 0,
+    ) -> AutoregressiveModel:
+        """A model without latents, of parts that suit the data. A part that is given stays as it is.
 
-    def log_weights(
-        self, x: Tensor, y: Tensor | None = None, *, num_samples: int, generator: torch.Generator
-    ) -> Tensor:
-        """log p(x | y) in nats, the same for every sample. -> (S, B)."""
-        return self.log_px(x, None, y).expand(num_samples, -1)
+        Args:
+            spec: Shape, number of levels and kinds of label of the data.
+            likelihood: By default ``Categorical``; of several channels ``DiscretizedLogisticMixture``.
+            decoder: By default ``GatedPixelCNN`` or ``WaveNet``.
+            context: By default ``VectorContext``.
+            class_conditional: Whether the model is given the labels, where there are any.
+            seed: Fixes the initial weights.
 
-    def encode(self, x: Tensor, y: Tensor | None = None) -> NoReturn:
+        Example:
+            >>> AutoregressiveModel.default(DataSpec((1, 7, 7), levels=512))
+            AutoregressiveModel(1x7x7, 512 levels: Categorical, GatedPixelCNN, VectorContext; 207,136 parameters)
+        """
+        spec = spec if class_conditional else spec._replace(num_classes=())
+        likelihood = likelihood or defaults.likelihood(spec)
+        decoder = decoder or defaults.decoder(spec, num_layers=8, first_kernel_size=7)
+        with defaults.seeded(seed):
+            return cls(
+                spec,
+                likelihood=likelihood,
+                decoder=defaults.unmasked(decoder, likelihood, spec),
+                context=context or VectorContext,
+            )
+
+    def encode(self, x: Tensor, y: Labels | None = None) -> NoReturn:
         """There is no q(h|x).
 
         Raises:
@@ -150,5 +241,19 @@ class AutoregressiveModel(GenerativeModel):
         """
         raise ValueError(NO_LATENTS)
 
-    def draw_latents(self, sources: Sequence[torch.Generator]) -> None:
-        """None: there are no latents."""
+    def posterior(self, x: Tensor, y: Tensor | None) -> NoReturn:
+        """There is no q(h|x).
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(NO_LATENTS)
+
+    def _bound(self, x: Tensor, y: Tensor | None, noise: Tensor) -> Bound:
+        return Bound(self._log_px(x, None, y), noise)  # a KL of no groups, (B, 0)
+
+    def _log_weights(self, x: Tensor, y: Tensor | None, num_samples: int, generator: torch.Generator) -> Tensor:
+        return self._log_px(x, None, y).expand(num_samples, -1)  # the same for every sample
+
+    def _draw_latents(self, sources: Sequence[torch.Generator]) -> None:
+        return None

@@ -115,9 +115,23 @@ def to_rgb(x: Tensor, levels: int) -> npt.NDArray[np.uint8]:
     return np.where(values == HIDDEN, HIDDEN_COLOUR, colours).astype(np.uint8)
 
 
-def label_texts(y: Tensor) -> list[str]:
-    """(B, L) labels as text, one string for each example; an empty list if L = 0."""
-    return [", ".join(map(str, row)) for row in y.tolist()] if y.shape[1] else []
+def label_texts(y: Tensor, class_names: Sequence[Sequence[str]] = ()) -> list[str]:
+    """(B, L) labels as text, one string for each example; an empty list if L = 0.
+
+    Args:
+        y: Labels.
+        class_names: A name for each class of each kind of label, as `DataSet.class_names` has them; numbers if empty.
+
+    Example:
+        >>> import torch
+        >>> label_texts(torch.tensor([[1, 0]])), label_texts(torch.tensor([[1, 0]]), [["cat", "dog"], ["Ann"]])
+        (['1, 0'], ['dog, Ann'])
+    """
+    if not y.shape[1]:
+        return []
+    if not class_names:
+        return [", ".join(map(str, row)) for row in y.tolist()]
+    return [", ".join(names[label] for names, label in zip(class_names, row, strict=True)) for row in y.tolist()]
 
 
 def samples(
@@ -198,7 +212,7 @@ def save_picture(path: Path, figure: Figure, tensors: Mapping[str, Tensor], sett
     Args:
         path: The PNG; the other file has its name and the suffix .safetensors.
         figure: The picture.
-        tensors: Integer levels of at most 256 values as uint8, latents, labels.
+        tensors: Levels in their ``storage_dtype``, latents, labels.
         settings: The options that made the picture, stored as JSON.
     """
     save_figure(figure, path)
@@ -226,7 +240,8 @@ def _lefts(groups: Sequence[Group], tile: int) -> list[int]:
     return lefts
 
 
-def _wrap(text: str, width: int) -> list[str]:
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of a caption that fit into a figure of this width in pixels."""
     return textwrap.wrap(text, int((width - 2 * MARGIN) / (SMALL * 0.55 * DPI / 72)))
 
 
@@ -243,7 +258,7 @@ def _frame(canvas: npt.NDArray[np.uint8], title: str, caption: str, letters: int
     """A figure that fits the canvas, and axes on which one pixel of the canvas is one pixel of the figure."""
     left = MARGIN + (70 + round(letters * TEXT * 0.62 * DPI / 72) if letters else 0)
     width = max(left + canvas.shape[1] + MARGIN, MIN_WIDTH)
-    lines = _wrap(caption, width)
+    lines = wrap(caption, width)
     bottom = MARGIN + LINE * len(lines) + (20 if lines else 0)
     height = MARGIN + 64 + above + canvas.shape[0] + bottom
     figure = empty_figure(width, height, title, lines)

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
+from matplotlib.transforms import Bbox
 from PIL import Image
 from torch import Tensor
 
@@ -42,7 +43,13 @@ MAX_NAMED = 20
 
 
 def cloud(
-    points: Tensor, classes: Tensor | None, *, title: str, axis_labels: Sequence[str] = (), caption: str = ""
+    points: Tensor,
+    classes: Tensor | None,
+    *,
+    title: str,
+    class_names: Sequence[str] = (),
+    axis_labels: Sequence[str] = (),
+    caption: str = "",
 ) -> Figure:
     """A scatter plot in the plane, coloured by class, with a legend and each class name at the median of its points.
 
@@ -52,6 +59,7 @@ def cloud(
         points: Coordinates.
         classes: The class of each point, or None.
         title: Title, above the plot.
+        class_names: The name of each class; its number if empty.
         axis_labels: Labels of the two axes; without them the axes have no ticks, as after t-SNE.
         caption: Caption, below the plot; it is wrapped.
 
@@ -67,10 +75,13 @@ def cloud(
     width, below = CLOUD[0], MARGIN + LINE * len(lines)
     height = CLOUD[1] + LINE * len(lines)
     figure = empty_figure(width, height, title, lines)
-    first, last = (130, 150) if classes is not None else (130, 40)  # room for the axis and for the legend
+    names = _names(classes, class_names)
+    letters = max((len(name) for name in names.values()), default=0)
+    legend = max(150, 90 + round(letters * TEXT * 0.62 * DPI / 72))
+    first, last = (130, legend) if classes is not None else (130, 40)  # room for the axis and for the legend
     box = (first / width, (below + 110) / height, 1 - (first + last) / width, (height - below - 220) / height)
     axes = figure.add_axes(box)
-    _scatter(axes, points, classes)
+    _scatter(axes, points, classes, names)
     axes.set_aspect("equal", adjustable="datalim")  # both axes have one unit: distances are seen as they are
     axes.tick_params(labelsize=SMALL, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
@@ -80,6 +91,7 @@ def cloud(
     else:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
+    _hide_overlapping_names(figure, axes)
     return figure
 
 
@@ -171,11 +183,26 @@ def shade(x: Tensor, levels: int) -> Tensor:
     return (x.cpu().double() * (255 / (levels - 1))).round().long()
 
 
-def _scatter(axes: Axes, points: Tensor, classes: Tensor | None) -> None:
+def _names(classes: Tensor | None, class_names: Sequence[str]) -> dict[int, str]:
+    """The name of each class that has points."""
+    numbers = [] if classes is None else classes.unique().tolist()
+    return {number: class_names[number] if class_names else str(number) for number in numbers}
+
+
+def _hide_overlapping_names(figure: Figure, axes: Axes) -> None:
+    """Leave out names of classes that would cover others; the legend has them all."""
+    figure.draw_without_rendering()  # limits and places are known only then
+    kept: list[Bbox] = []
+    for text in axes.texts:
+        box = text.get_window_extent()
+        text.set_visible(not any(box.overlaps(other) for other in kept))
+        kept += [box] if text.get_visible() else []
+
+
+def _scatter(axes: Axes, points: Tensor, classes: Tensor | None, names: dict[int, str]) -> None:
     """All points in the order of the data, so that no class covers the others; class names and legend."""
     x, y = points.T.tolist()
-    scatter = partial(axes.scatter, s=7, linewidths=0)
-    names = [] if classes is None else classes.unique().tolist()
+    scatter = partial(axes.scatter, s=7, linewidths=0, clip_on=False)  # a marker on the frame is shown whole
     if classes is None:
         scatter(x, y, color=COLOURS[0])
         return
@@ -185,13 +212,16 @@ def _scatter(axes: Axes, points: Tensor, classes: Tensor | None) -> None:
         bar.ax.tick_params(labelsize=SMALL, colors=INK)
         return
     palette = matplotlib.colormaps["tab10" if len(names) <= 10 else "tab20"]
-    colours = {name: palette(i) for i, name in enumerate(names)}
-    scatter(x, y, c=[colours[name] for name in classes.tolist()])
+    colours = {number: palette(i) for i, number in enumerate(names)}
+    scatter(x, y, c=[colours[number] for number in classes.tolist()])
     outline: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
-    for name, colour in colours.items():
-        scatter([], [], color=colour, s=30, label=str(name))
-        across, up = points[classes == name].median(0).values.tolist()
-        text = axes.text(across, up, str(name), fontsize=TITLE, fontweight="bold", color=INK, ha="center", va="center")
+    for number, colour in colours.items():
+        scatter([], [], color=colour, s=30, label=names[number])
+        across, up = points[classes == number].median(0).values.tolist()
+        size = TITLE if len(names[number]) <= 3 else SMALL
+        text = axes.text(
+            across, up, names[number], fontsize=size, fontweight="bold", color=INK, ha="center", va="center"
+        )
         text.set_path_effects(outline)
     style = {"frameon": False, "fontsize": TEXT, "title_fontsize": TEXT, "handletextpad": 0.1, "borderaxespad": 0.2}
     axes.legend(title="class", loc="upper left", bbox_to_anchor=(1.0, 1.0), **style)

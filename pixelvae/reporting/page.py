@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -78,13 +79,13 @@ def page(run: Run) -> str:
         "Metrics": _metrics(run.metrics) if run.metrics else None,
         "Curves": _curves(run.curves),
         "Pictures": "".join(_picture(picture) for picture in run.pictures) or None,
-        "Configuration": f"<pre>{escape(run.config)}</pre>" if run.config else None,
-        "Environment": f"<pre>{escape(run.environment)}</pre>" if run.environment else None,
+        "Configuration": f"<pre>{_shown(run.config)}</pre>" if run.config else None,
+        "Environment": f"<pre>{_shown(run.environment)}</pre>" if run.environment else None,
     }
     body = "".join(
         f"<h2>{title}</h2>{content or _missing(run.advice.get(title, ''))}" for title, content in sections.items()
     )
-    title = escape(run.name)
+    title = _shown(run.name)
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -92,12 +93,30 @@ def page(run: Run) -> str:
     )
 
 
+def without_absolute_paths(text: str) -> str:
+    """Text in which only the end of each absolute path is left: a page may be published, a home folder may not.
+
+    Example:
+        >>> without_absolute_paths("root: /home/ann/birds, out: runs/a, ratio 3/4, file:///home/ann/b/c.png")
+        'root: …/birds, out: runs/a, ratio 3/4, file:…/c.png'
+        >>> without_absolute_paths(r"root: C:\\Users\\ann\\birds")
+        'root: …/birds'
+    """
+    folder = r"[^\s\\/'\"<>,;:]+"
+    return re.sub(rf"(?<![\w.~…)/\\])(?:[A-Za-z]:)?[\\/]+(?:{folder}[\\/]+)+({folder})", r"…/\1", text)
+
+
+def _shown(text: str) -> str:
+    """Text as HTML."""
+    return escape(without_absolute_paths(text))
+
+
 def _missing(command: str) -> str:
-    return f'<p class="missing">Nothing here yet. To make it: <code>{escape(command)}</code></p>'
+    return f'<p class="missing">Nothing here yet. To make it: <code>{_shown(command)}</code></p>'
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(formatted(v))}</td></tr>" for name, v in metrics.items())
+    rows = "".join(f"<tr><td>{_shown(name)}</td><td>{_shown(formatted(v))}</td></tr>" for name, v in metrics.items())
     return f"<table>{rows}</table>"
 
 
@@ -132,7 +151,7 @@ def curve(title: str, lines: Mapping[str, Points]) -> bytes:
     for colour, (label, points) in zip(COLOURS, lines.items(), strict=False):
         steps, values = zip(*points, strict=True)
         marker = "o" if len(points) < 50 else None
-        axes.plot(steps, values, color=colour, label=label, linewidth=1.2, marker=marker, markersize=3)
+        axes.plot(steps, values, color=colour, label=label, linewidth=1.2, marker=marker, markersize=3, clip_on=False)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     if len(lines) > 1:
@@ -143,7 +162,7 @@ def curve(title: str, lines: Mapping[str, Points]) -> bytes:
 
 
 def _picture(picture: Picture) -> str:
-    caption = escape(picture.caption)
+    caption = _shown(picture.caption)
     uri = _uri(picture.png, "png")
     return f'<figure><img alt="{caption}" src="{uri}"><figcaption>{caption}</figcaption></figure>'
 

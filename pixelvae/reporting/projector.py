@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from pixelvae.evaluation.embedding import MAX_POINTS, Posteriors
-from pixelvae.reporting.figures import render
+from pixelvae.reporting.figures import label_texts, render
 
 TAG = "latents"
 """Prefix of the name of every picture, and name of the points in the projector."""
 
+MAX_SHEET = 8192
+"""Pixels of either side of the sprite, which holds all images; the projector refuses more."""
 
-def write_latents(folder: Path, points: Posteriors, figures: Mapping[str, Figure], *, levels: int, step: int) -> Path:
+MAX_THUMBNAIL = 96
+"""Pixels of either side of one image in the sprite; larger images are reduced."""
+
+
+def write_latents(
+    folder: Path,
+    points: Posteriors,
+    figures: Mapping[str, Figure],
+    *,
+    levels: int,
+    step: int,
+    class_names: Sequence[Sequence[str]] = (),
+    files: Sequence[str] = (),
+) -> Path:
     """Write posterior means and pictures into a run; they replace those of the same step in the projector.
 
-    The projector gets ``STEP/latents/tensors.tsv`` (the means), ``metadata.tsv`` (number in the split, class where
-    there is one, KL in nats) and ``sprite.png`` (the images), all named by ``projector_config.pbtxt``.
+    The projector gets ``STEP/latents/tensors.tsv`` (the means), ``metadata.tsv`` (file or number of the image, class
+    where there is one, KL in nats) and ``sprite.png`` (the images), all named by ``projector_config.pbtxt``.
 
     Args:
         folder: The folder of the run.
@@ -30,6 +47,8 @@ def write_latents(folder: Path, points: Posteriors, figures: Mapping[str, Figure
         figures: By name; each becomes the image ``latents/NAME``.
         levels: K, the number of levels of the images.
         step: The step of the weights.
+        class_names: A name for each class of each kind of label; numbers if empty.
+        files: The file of each image; numbers if empty.
 
     Returns:
         The folder of the projector's files.
@@ -47,7 +66,7 @@ def write_latents(folder: Path, points: Posteriors, figures: Mapping[str, Figure
     embedding = folder / f"{step:05}" / TAG  # where add_embedding writes
     if embedding.is_dir():
         shutil.rmtree(embedding)
-    header, rows = metadata(points)
+    header, rows = metadata(points, class_names, files)
     with SummaryWriter(folder) as writer:
         for name, figure in figures.items():
             writer.add_image(f"{TAG}/{name}", render(figure), step, dataformats="HWC")
@@ -62,27 +81,45 @@ def write_latents(folder: Path, points: Posteriors, figures: Mapping[str, Figure
     return embedding
 
 
-def metadata(points: Posteriors) -> tuple[list[str], list[list[str]]]:
-    """The header and, for each point, its number, labels and KL. (TensorBoard allows no header of a single column.)
+def metadata(
+    points: Posteriors, class_names: Sequence[Sequence[str]] = (), files: Sequence[str] = ()
+) -> tuple[list[str], list[list[str]]]:
+    """The header and, for each point, its file or number, its labels and KL.
+
+    The projector labels points by the first column that is no number: the file, or else the name of the class.
+    (TensorBoard allows no header of a single column.)
 
     Example:
         >>> import torch
         >>> zeros = torch.zeros(2, 1)
         >>> metadata(Posteriors(zeros, torch.tensor([[7], [2]]), zeros, torch.tensor([10.5, 9.0]), zeros[0]))
         (['image', 'class', 'KL in nats'], [['0', '7', '10.50'], ['1', '2', '9.00']])
+        >>> points = Posteriors(zeros, torch.tensor([[1], [0]]), zeros, torch.tensor([10.5, 9.0]), zeros[0])
+        >>> metadata(points, [["cat", "dog"]], ["a.png", "b.png"])[1]
+        [['a.png', 'dog', '10.50'], ['b.png', 'cat', '9.00']]
     """
     kinds = points.y.shape[1]
     classes = ["class"] if kinds == 1 else [f"class {i + 1}" for i in range(kinds)]
-    rows = [
-        [str(i), *map(str, labels), f"{kl:.2f}"]
-        for i, (labels, kl) in enumerate(zip(points.y.tolist(), points.kl.tolist(), strict=True))
+    columns = [
+        files or [str(i) for i in range(len(points.kl))],
+        *(label_texts(points.y[:, k : k + 1], class_names[k : k + 1]) for k in range(kinds)),
+        [f"{kl:.2f}" for kl in points.kl.tolist()],
     ]
+    rows = [[" ".join(cell.split()) for cell in row] for row in zip(*columns, strict=True)]  # no tabs, no new lines
     return ["image", *classes, "KL in nats"], rows
 
 
 def sprites(x: Tensor, levels: int) -> Tensor:
-    """Levels as shades in [0, 1], padded to squares for TensorBoard's sprite. (N, C, H, W) -> (N, C, L, L)."""
+    """Levels as shades in [0, 1], padded to squares for TensorBoard's sprite. (N, C, H, W) -> (N, C, L, L).
+
+    Larger images are reduced until all of them fit into ``MAX_SHEET`` and each into ``MAX_THUMBNAIL`` pixels.
+    """
     height, width = x.shape[2:]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
-    return F.pad(x.cpu().float() / (levels - 1), (left, side - width - left, top, side - height - top))
+    limit = min(side, MAX_THUMBNAIL, MAX_SHEET // math.ceil(len(x) ** 0.5))  # TensorBoard's sheet is a square
+    parts = []
+    for part in x.cpu().split(100):  # few at a time, for floats of all would need gigabytes
+        shades = F.pad(part.float() / (levels - 1), (left, side - width - left, top, side - height - top))
+        parts.append(shades if limit == side else F.interpolate(shades, (limit, limit), mode="area"))
+    return torch.cat(parts)

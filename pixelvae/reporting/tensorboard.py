@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,15 +15,16 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from pixelvae.checkpoint import flatten, load_progress
 from pixelvae.data import ABSENT, AudioDataSet, BatchKey, DataSet
 from pixelvae.data.labels import cycled_labels
+from pixelvae.data.splits import spread_over_classes
 from pixelvae.evaluation.bounds import Bounds, bits_per_dim
 from pixelvae.evaluation.information import Health
 from pixelvae.generation import decode, generators
 from pixelvae.latents.paths import spherical_path, switch_half_way
 from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.figures import Group, image_grid, interpolations, label_texts, reconstructions, render
+from pixelvae.reporting.hyperparameters import write_hyperparameters, write_metrics
 from pixelvae.reporting.sounds import sound_grid, waves
 from pixelvae.training.loop import Observer
 from pixelvae.training.trainer import StepRecord
@@ -55,17 +58,15 @@ class TensorBoardObserver(Observer):
         folder: The folder of the run.
         data: Its validation images are shown.
         config: The resolved configuration, shown as text and among the hyperparameters.
-        resume: Whether the run continues from ``folder/last``; events of later steps are purged.
         scalars_every: Steps between the points of the training curves.
         pictures_every: Validations between pictures, 0 for none.
-        num_images: Images that are reconstructed.
+        num_images: Images that are reconstructed, of different classes; at most those that there are.
         num_draws: Reconstructions of each.
         num_steps: Points of an interpolation.
         seed: Seed of the random numbers of the pictures.
 
     Raises:
         ValueError: If an option is out of range.
-        CheckpointError: If there is nothing to resume.
     """
 
     def __init__(
@@ -74,7 +75,6 @@ class TensorBoardObserver(Observer):
         data: DataSet,
         config: dict[str, Any],
         *,
-        resume: bool = False,
         scalars_every: int = 20,
         pictures_every: int = 1,
         num_images: int = 8,
@@ -82,23 +82,34 @@ class TensorBoardObserver(Observer):
         num_steps: int = 8,
         seed: int = 0,
     ) -> None:
-        if scalars_every < 1 or pictures_every < 0 or num_draws < 1 or num_steps < 2:
+        if scalars_every < 1 or pictures_every < 0 or num_images < 1 or num_draws < 1 or num_steps < 2:
             raise ValueError(
-                f"scalars_every={scalars_every}, pictures_every={pictures_every}, num_draws={num_draws}, "
-                f"num_steps={num_steps}; wanted at least 1, 0, 1 and 2"
+                f"scalars_every={scalars_every}, pictures_every={pictures_every}, num_images={num_images}, "
+                f"num_draws={num_draws}, num_steps={num_steps}; wanted at least 1, 0, 1, 1 and 2"
             )
-        if not 2 * NUM_PATHS <= num_images <= len(data.validation):
-            raise ValueError(f"num_images={num_images}; wanted {2 * NUM_PATHS} .. {len(data.validation)}")
         self.folder, self.config, self.seed = folder, config, seed
         self.scalars_every, self.pictures_every = scalars_every, pictures_every
         self.num_draws, self.num_steps = num_draws, num_steps
-        self.x, self.y = data.validation[BatchKey(torch.arange(num_images), epoch=0)]
-        self.num_classes = data.spec.num_classes
+        self.x, self.y = data.validation[BatchKey(spread_over_classes(data.validation, num_images), epoch=0)]
+        self.num_classes, self.class_names = data.spec.num_classes, data.class_names
         self.rate = data.rate if isinstance(data, AudioDataSet) else None  # samples per second of a sound
         self.validations = 0
-        self.step = load_progress(folder / "last").step if resume else 0
-        self.writer = SummaryWriter(folder, purge_step=self.step + 1 if resume else None)
-        self.writer.add_text("config", textwrap.indent(yaml.safe_dump(config, sort_keys=False), "    "), self.step)
+        self.step, self.opened = 0, False
+
+    @cached_property
+    def writer(self) -> SummaryWriter:
+        """The event file, made at its first use; events of steps after the current one are purged."""
+        self.opened = True
+        writer = SummaryWriter(self.folder, purge_step=self.step + 1)
+        text = textwrap.indent(yaml.safe_dump(self.config, sort_keys=False), "    ")
+        writer.add_text("config", text, self.step)
+        write_hyperparameters(self.folder, self.config, step=self.step)
+        return writer
+
+    def on_start(self, step: int) -> None:
+        """Purge what a killed run wrote after the step from which this one starts or resumes."""
+        self.step = step
+        self.writer.flush()
 
     def on_step(self, record: StepRecord) -> None:
         """Add a point to every training curve, every ``scalars_every`` steps."""
@@ -158,7 +169,9 @@ class TensorBoardObserver(Observer):
 
     def close(self) -> None:
         """Flush and close the event file."""
-        self.writer.close()
+        if self.opened:
+            with suppress(OSError):  # training has warned of it
+                self.writer.close()
 
     def pictures(self, model: GenerativeModel) -> dict[str, Figure]:
         """Samples and, of a PixelVAE, reconstructions and interpolations, all drawn in one walk."""
@@ -200,11 +213,11 @@ class TensorBoardObserver(Observer):
 
     def _interpolations(self, model: GenerativeModel, x: Tensor, y: Tensor) -> _Drawing:
         """From each of the first images to one of the next; the label switches half-way."""
-        start, end = model.encode(x, y).mean[: 2 * NUM_PATHS].chunk(2)
-        left, right = y[: 2 * NUM_PATHS].chunk(2)
+        start, end = _ends(model.encode(x, y).mean)
+        left, right = _ends(y)
         path = spherical_path(start, end, self.num_steps)  # (S, 2, D)
         labels = switch_half_way(left, right, self.num_steps)  # (S, 2, L)
-        sources = [g for _ in range(self.num_steps) for g in generators(self.seed, NUM_PATHS)]
+        sources = [g for _ in range(self.num_steps) for g in generators(self.seed, len(start))]
         return _Drawing(path.flatten(0, 1), labels.flatten(0, 1), sources)
 
     def _figures(self, model: GenerativeModel, columns: int, drawn: tuple[Tensor, ...]) -> dict[str, Figure]:
@@ -214,7 +227,7 @@ class TensorBoardObserver(Observer):
                 drawn[0].split(columns),
                 levels=levels,
                 title="Samples",
-                column_labels=[str(i) for i in range(columns)] if given else (),
+                column_labels=self.class_names[0][:columns] if given else (),
                 groups=[Group("class", columns)] if given else (),
             )
         }
@@ -224,9 +237,9 @@ class TensorBoardObserver(Observer):
                 drawn[1].unflatten(0, (self.num_draws, -1)),
                 levels=levels,
                 title="Reconstructions of validation images",
-                labels=label_texts(self.y),
+                labels=label_texts(self.y, self.class_names),
             )
-            start, end = self.x[: 2 * NUM_PATHS].chunk(2)
+            start, end = _ends(self.x)
             figures["interpolations"] = interpolations(
                 start,
                 drawn[2].unflatten(0, (self.num_steps, -1)),
@@ -242,6 +255,13 @@ class TensorBoardObserver(Observer):
             self.writer.add_scalar(f"{group}/{name}", value, self.step)
 
 
+def _ends(examples: Tensor) -> tuple[Tensor, Tensor]:
+    """Where up to ``NUM_PATHS`` interpolations start and end; few examples serve twice. (N, ...) -> two of (P, ...)."""
+    some = examples[: 2 * NUM_PATHS]
+    paths = (len(some) + 1) // 2
+    return some[:paths], some[-paths:]
+
+
 def _draw(model: GenerativeModel, drawings: list[_Drawing]) -> tuple[Tensor, ...]:
     """All drawings in one walk."""
     latents = [drawing.h for drawing in drawings if drawing.h is not None]
@@ -252,18 +272,3 @@ def _draw(model: GenerativeModel, drawings: list[_Drawing]) -> tuple[Tensor, ...
         [source for drawing in drawings for source in drawing.sources],
     )
     return drawn.split([len(drawing.y) for drawing in drawings])
-
-
-def write_metrics(folder: Path, config: Mapping[str, Any], metrics: Mapping[str, Any], step: int) -> None:
-    """Add a run to TensorBoard's table of hyperparameters.
-
-    Args:
-        folder: The folder of the run.
-        config: The resolved configuration; every option becomes a column.
-        metrics: The final metrics, of the test split unless ``split`` names another; only numbers are entered.
-        step: The step of the measured weights.
-    """
-    split = metrics.get("split", "test")
-    numbers = {f"{split}/{name}": value for name, value in metrics.items() if type(value) in (int, float)}
-    with SummaryWriter(folder) as writer:
-        writer.add_hparams(flatten(config), numbers, run_name=".", global_step=step)

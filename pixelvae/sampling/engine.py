@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from pixelvae.native import BuildError, build
+from pixelvae.progress import tqdm
 from pixelvae.sampling.layout import Packed
 from pixelvae.sampling.plan import Native, Plan
 from pixelvae.sampling.stepper import Stepper, Walked

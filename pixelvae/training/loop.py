@@ -6,24 +6,32 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext, suppress
+from dataclasses import asdict
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from pixelvae.checkpoint import Progress, load_training, save_model, save_training
-from pixelvae.data.splits import Batches, DataSet
-from pixelvae.distributed import World, resolve_precision
+from pixelvae.checkpoint import CheckpointError, Progress, load_training, save_model
+from pixelvae.data.splits import BatchKey, DataSet
+from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import Bounds, evaluate_bound
-from pixelvae.evaluation.information import Health, latent_health
+from pixelvae.evaluation.information import latent_health
 from pixelvae.memory import keep_freed_memory
+from pixelvae.models.assembly import configuration, how_to_open
 from pixelvae.models.base import GenerativeModel
-from pixelvae.training.objective import Objective
+from pixelvae.progress import tqdm
+from pixelvae.ranges import require_count
+from pixelvae.training.batches import training_batches
+from pixelvae.training.callbacks import Callbacks, Observer
+from pixelvae.training.messages import announcement, dead_latents, diverged, postfix
+from pixelvae.training.objective import NUM_OTHERS, Objective
 from pixelvae.training.options import TrainingOptions
+from pixelvae.training.run_folder import Resume, check_changes, fingerprint, only_writer, remember, resumes
+from pixelvae.training.signals import AbandonedError, Signals, collected_signals
 from pixelvae.training.trainer import StepRecord, Trainer, TrainingDivergedError
 
 HEALTH_IMAGES = 1000
@@ -33,17 +41,8 @@ READ_EVERY = 10
 """Steps between two reads of the measurements on an accelerator, because each read waits for the device."""
 
 
-class Observer:
-    """Callbacks of a training run; every method is optional."""
-
-    def on_step(self, record: StepRecord) -> None:
-        """Called for every update, in order; on an accelerator, for ``READ_EVERY`` of them at a time."""
-
-    def on_health(self, step: int, health: Health) -> None:
-        """Called after the validation of a model with latents, just before ``on_validation``."""
-
-    def on_validation(self, step: int, model: GenerativeModel, bounds: Bounds) -> None:
-        """Called after a validation of the averaged weights."""
+AGREE_EVERY = 10
+"""Steps between two agreements of several ranks on whether a signal asks them to stop."""
 
 
 class Fitted(NamedTuple):
@@ -52,38 +51,19 @@ class Fitted(NamedTuple):
     Attributes:
         model: The averaged weights, in evaluation mode.
         progress: Step, images seen and seconds, including those before a resumption.
-        interrupted: Whether a signal ended it before its last step; ``last`` is saved in either case.
+        interrupted: Whether a signal ended it before its end; ``last`` is saved in either case.
+        signal: The number of that signal, None without one; a command then exits with 128 + signal.
     """
 
     model: GenerativeModel
     progress: Progress
     interrupted: bool
+    signal: int | None = None
 
 
 def read_interval(device: torch.device) -> int:
     """Steps between two reads of the measurements."""
     return 1 if device.type == "cpu" else READ_EVERY
-
-
-@contextmanager
-def deferred_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM, so that the current step finishes and is saved; a second signal interrupts."""
-    received: list[int] = []
-
-    def receive(number: int, _frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    try:
-        previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, which alone may handle signals
-        previous = {}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def fit(
@@ -96,7 +76,8 @@ def fit(
     config: dict[str, Any],
     seed: int,
     world: World,
-    resume: bool = False,
+    resume: Resume = False,
+    resume_changed: bool = False,
     observer: Observer | None = None,
     progress: bool = True,
 ) -> Fitted:
@@ -108,163 +89,215 @@ def fit(
         training: Optimizer, schedule, precision and checkpoints.
         objective: What is maximised.
         out: The run's folder: ``out/best`` and ``out/last`` are checkpoints.
-        config: The resolved configuration that is saved with them.
-        seed: Seed of data order and noise; equal seeds on one machine give equal runs, bit for bit.
+        config: The resolved configuration that is saved with them; parts that it lacks are the model's own. Its
+            ``train``, ``objective`` and ``seed`` are set to those given here.
+        seed: Seed of data order and noise; equal seeds on one machine give equal runs, bit for bit; on an
+            accelerator with ``training.deterministic``.
         world: Device, rank and number of processes.
-        resume: Continue exactly from ``out/last``.
+        resume: Continue exactly from ``out/last``; ``auto`` does so where there is a run, and else starts one.
+        resume_changed: Accept a configuration or data that differ from the run's; ``out/history.json`` lists them.
         observer: Callbacks, called on rank 0 only.
         progress: Whether to show a progress bar.
 
     Raises:
-        TrainingDivergedError: If the loss is not finite; names the step, the last checkpoint and remedies.
-        CheckpointError: If there is nothing to resume.
+        TrainingDivergedError: If the loss, the weights or a validation are not finite; names the step, the
+            checkpoints that are good, and remedies.
+        CheckpointError: If there is nothing to resume, or it is damaged.
+        RunLockedError: If another process trains into ``out``.
+        StorageError: If a checkpoint cannot be written; the one before stays.
+        ValueError: If ``out`` holds a run and ``resume`` is false, or the run to resume differs.
     """
     keep_freed_memory()
-    trainer = Trainer(model, training, objective, world, seed)
-    if resume:
-        trainer.load_state_dict(load_training(out / "last", world.device))
-    _Loop(trainer, data, out, config, (observer or Observer()) if world.is_main else Observer()).run(progress)
-    return Fitted(trainer.averaged_model, trainer.progress, trainer.step < training.steps)
+    require_count("seed", seed, least=0, most=2**31 - 1)
+    config = configuration(model, config | {"train": asdict(training), "objective": asdict(objective), "seed": seed})
+    with only_writer(out) if world.is_main else nullcontext():
+        resuming = resumes(out, resume, world)
+        trainer = Trainer(model, training, objective, world, seed)
+        loop = _Loop(trainer, data, out, config, (observer or Observer()) if world.is_main else Observer())
+        changes = loop.resume(accept_changes=resume_changed) if resuming else {}
+        if world.is_main:
+            remember(out, trainer.step, changes)
+        world.barrier()
+        stopped_by = loop.run(progress)
+    return Fitted(trainer.averaged_model, trainer.progress, stopped_by is not None, stopped_by)
 
 
 class _Loop:
     """Trains, validates and saves."""
 
     def __init__(self, trainer: Trainer, data: DataSet, out: Path, config: dict[str, Any], observer: Observer) -> None:
-        self.trainer, self.data, self.out, self.config, self.observer = trainer, data, out, config, observer
+        self.trainer, self.data, self.out, self.config = trainer, data, out, config
+        self.notify = Callbacks(observer)
         self.read_every = read_interval(trainer.world.device)
         self.log: Callable[[str], object] = lambda _: None
+        self.shows = False
+        self.origin = {"data_fingerprint": fingerprint(data), "num_processes": trainer.world.size}
+        self.validated = 0  # the step of the last scheduled validation
+        self.signals = Signals()
 
-    def loader(self) -> DataLoader:
-        """The batches from the current step on."""
-        trainer, world = self.trainer, self.trainer.world
-        sampler = Batches(
-            len(self.data.train),
-            trainer.training.batch_size,
-            seed=trainer.seed,
-            start=trainer.step,
-            rank=world.rank,
-            world_size=world.size,
-        )
-        return DataLoader(self.data.train, sampler=sampler, batch_size=None, num_workers=trainer.training.num_workers)
+    def resume(self, *, accept_changes: bool) -> dict[str, Any]:
+        """Take over the state of ``out/last``. Returns what differs from the run's configuration."""
+        state = load_training(self.out / "last", self.trainer.world.device)
+        try:
+            changes = check_changes(self.out, self.config, state, self.origin, accept=accept_changes)
+            self.trainer.load_state_dict(state)
+            self.validated = int(state.get("validated", self.trainer.step))
+        except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            reason = str(error).strip().split("\n")[-1].strip()
+            raise CheckpointError(f"{self.out / 'last'} does not fit this model: {reason}") from error
+        return changes
 
-    def run(self, progress: bool) -> None:
-        """Update until the last step or a signal."""
+    def run(self, progress: bool) -> int | None:
+        """Update until the last step or a signal, whose number is returned if it ended the run early."""
         trainer, world, last = self.trainer, self.trainer.world, self.trainer.training.steps
-        show = progress and world.is_main
-        with tqdm(
-            total=last, initial=trainer.step, unit="step", disable=not show, dynamic_ncols=True, mininterval=0.5
-        ) as bar:
-            if show:
-                self.log = bar.write
-                self.log(self.announcement())
-            with deferred_signals() as signals:
-                batches, stop = iter(self.loader()), False
-                while trainer.step < last and not stop:
-                    records = self.updates(batches)
-                    for record in records:
-                        self.observer.on_step(record)
-                    stop = world.any(bool(signals))
-                    bar.update(len(records))
-                    bar.set_postfix_str(_postfix(records[-1]), refresh=False)
-                    self.validate_and_save(final=stop or trainer.step == last)
+        self.shows = progress and world.is_main
+        with (
+            self.bar() as bar,
+            collected_signals() as self.signals,
+            training_batches(self.data.train, trainer) as batches,
+        ):
+            if self.shows:
+                self.log = self.notify.log = bar.write
+                self.log(announcement(self.trainer, self.data, self.out))
+                if advice := how_to_open(self.config):
+                    self.log(advice)
+            self.notify(methodcaller("on_start", trainer.step))
+            saved, stop = trainer.step, False
+            if self.is_validation_due():  # the run was stopped before it
+                self.validate()
+                saved = -1
+            while trainer.step < last and not stop:
+                records = self.updates(batches)
+                for record in records:
+                    self.notify(methodcaller("on_step", record))
+                bar.update(len(records))
+                bar.set_postfix_str(postfix(records[-1]), refresh=False)
+                stop = self.stops(bool(self.signals))
+                if self.is_validation_due() and not stop:
+                    self.validate()
+                    stop = bool(self.signals) and world.size == 1
+                if trainer.step % trainer.training.checkpoint_every == 0:
+                    self.save_last()
+                    saved = trainer.step
+            if saved != trainer.step:
+                self.save_last()
+            if trainer.step == last and not self.is_validation_due():
+                return None
+            self.leave()
+            return self.signals.received[0] if self.signals else signal.SIGTERM  # another rank received it
+
+    def bar(self) -> tqdm:
+        """The progress bar, of all steps from the first."""
+        training, step = self.trainer.training, self.trainer.step
+        return tqdm(
+            total=training.steps,
+            initial=step,
+            unit="step",
+            disable=not self.shows,
+            dynamic_ncols=True,
+            mininterval=0.5,
+        )
+
+    def stops(self, asked: bool) -> bool:
+        """Whether all ranks leave after this step, because a signal asked some of them to."""
+        world = self.trainer.world
+        agree = world.size == 1 or self.trainer.step % AGREE_EVERY == 0 or self.is_due()
+        return agree and world.any(asked)
 
     def updates(self, batches: Iterator[tuple[Tensor, Tensor]]) -> list[StepRecord]:
         """Updates up to the next read; on divergence, raise an error that suggests remedies."""
-        since, measured = time.perf_counter(), [self.trainer.update(*next(batches))]
+        since, measured = time.perf_counter(), [self.trainer.update(*next(batches), self.others)]
         while len(measured) < self.read_every and not self.is_due():
-            measured.append(self.trainer.update(*next(batches)))
+            measured.append(self.trainer.update(*next(batches), self.others))
         try:
             return self.trainer.read(measured, since=since)
         except TrainingDivergedError as error:
-            last = self.out / "last"
-            where = f"the last good checkpoint is {last}" if last.is_dir() else "there is no checkpoint yet"
-            raise TrainingDivergedError(
-                f"{error}; {where}. Try a lower train.learning_rate, a smaller train.clip_norm, more "
-                "train.lr_warmup_steps, or train.precision: float32"
-            ) from error
+            raise diverged(str(error), self.out) from error
+
+    def is_validation_due(self) -> bool:
+        """Whether the current step has a validation that has not been done."""
+        step, training = self.trainer.step, self.trainer.training
+        scheduled = step > 0 and (step == training.steps or step % training.validate_every == 0)
+        return scheduled and self.validated != step
+
+    def others(self) -> tuple[Tensor, Tensor]:
+        """Random training examples of this step, the same on every rank: see :class:`Objective`."""
+        generator = torch.Generator().manual_seed((self.trainer.seed << 32) + self.trainer.step)
+        indices = torch.randint(len(self.data.train), (NUM_OTHERS,), generator=generator)
+        return self.data.train[BatchKey(indices, epoch=self.trainer.step)]
 
     def is_due(self) -> bool:
         """Whether to validate or save after this step."""
-        step, training = self.trainer.step, self.trainer.training
-        return step == training.steps or step % training.validate_every == 0 or step % training.checkpoint_every == 0
-
-    def validate_and_save(self, *, final: bool) -> None:
-        """Validate and save at the steps that the options name, and at the end."""
-        step, training = self.trainer.step, self.trainer.training
-        if step == training.steps or step % training.validate_every == 0:
-            self.validate()
-        if final or step % training.checkpoint_every == 0:
-            self.save(self.out / "last")
-            if self.trainer.world.is_main:
-                save_training(self.out / "last", self.trainer.state_dict())
-            self.trainer.world.barrier()
+        return self.is_validation_due() or self.trainer.step % self.trainer.training.checkpoint_every == 0
 
     def validate(self) -> None:
-        """Evaluate the averaged weights on the validation split; save the best ones that hold the rate."""
-        trainer = self.trainer
-        model = trainer.averaged_model
-        bounds = evaluate_bound(
-            model,
-            self.data.validation,
-            seed=trainer.seed,
-            world=trainer.world,
-            max_images=trainer.training.validation_images,
-        )
-        held = trainer.objective.is_held(bounds.kl)
-        if held and bounds.elbo > trainer.best_elbo:
-            trainer.best_elbo = bounds.elbo
-            self.save(self.out / "best")
-        elif not held and trainer.best_elbo == -math.inf:
-            self.save(self.out / "best")  # so that there is always one, even before the rate is reached
-        if model.has_latents and trainer.world.is_main:
-            health = latent_health(
-                model, self.data.validation, seed=trainer.seed, device=trainer.world.device, max_images=HEALTH_IMAGES
-            )
-            self.observer.on_health(trainer.step, health)
-            if health.is_dead and trainer.step > trainer.objective.warmup_steps:
-                self.log(_warning(trainer.step, health, bounds.kl, trainer.objective))
-        self.observer.on_validation(trainer.step, model, bounds)
+        """Evaluate the averaged weights on the validation split; save the best ones that hold the rate.
 
-    def save(self, folder: Path) -> None:
+        In a run of one process a signal abandons the evaluation, for the resumed run to make up for.
+        """
+        trainer = self.trainer
+        model, alone = trainer.averaged_model, trainer.world.size == 1
+        try:
+            with self.signals.abandoning(alone):
+                bounds = evaluate_bound(
+                    model,
+                    self.data.validation,
+                    seed=trainer.seed,
+                    world=trainer.world,
+                    max_images=trainer.training.validation_images,
+                )
+            if not math.isfinite(bounds.elbo):
+                raise diverged(f"at step {trainer.step:,}: the validation bound is {bounds.elbo} nats", self.out)
+            held = trainer.objective.is_held(bounds.kl)
+            if held and bounds.elbo > trainer.best_elbo:
+                trainer.best_elbo = bounds.elbo
+                self.save("best")
+            elif not held and trainer.best_elbo == -math.inf:
+                self.save("best")  # so that there is always one, even before the rate is reached
+            if model.has_latents and trainer.world.is_main:
+                with self.signals.abandoning(alone):
+                    self.examine(model, bounds)
+            self.validated = trainer.step
+            with self.signals.abandoning(alone):
+                self.notify(methodcaller("on_validation", trainer.step, model, bounds))
+        except AbandonedError:
+            self.log(f"Stopping at step {trainer.step:,}; the validation is left to the resumed run")
+
+    def examine(self, model: GenerativeModel, bounds: Bounds) -> None:
+        """Measure the health of the latents, and warn if they are dead."""
+        trainer = self.trainer
+        health = latent_health(
+            model, self.data.validation, seed=trainer.seed, device=trainer.world.device, max_images=HEALTH_IMAGES
+        )
+        self.notify(methodcaller("on_health", trainer.step, health))
+        if health.is_dead and trainer.step > trainer.objective.warmup_steps:
+            self.log(dead_latents(trainer.step, health, bounds.kl, trainer.objective))
+
+    def leave(self) -> None:
+        """Before an interrupted run ends: if no validation has chosen a ``best`` yet, validate now.
+
+        The run is saved already. An unscheduled validation is no part of its state, so that a resumed run is the same.
+        """
+        if not self.trainer.world.any(self.trainer.world.is_main and not (self.out / "best").is_dir()):
+            return
+        scheduled = self.is_validation_due()
+        self.log("There is no validated checkpoint yet: validating (press Ctrl-C again to leave without)")
+        with suppress(KeyboardInterrupt):
+            self.validate()
+        if scheduled:
+            self.save_last()
+
+    def save_last(self) -> None:
+        """Save the averaged weights, and beside them all that a run needs to resume, as one set."""
+        for weights in (self.trainer.model, self.trainer.averaged_model):
+            if not all(bool(parameter.isfinite().all()) for parameter in weights.parameters()):
+                raise diverged(f"after step {self.trainer.step}: the weights are not finite", self.out)
+        if self.trainer.world.is_main:
+            self.save("last", self.trainer.state_dict() | self.origin | {"validated": self.validated})
+        self.trainer.world.barrier()
+
+    def save(self, name: str, training: dict[str, Any] | None = None) -> None:
         """Save the averaged weights as a checkpoint."""
         if self.trainer.world.is_main:
-            save_model(folder, self.trainer.averaged_model, self.config, self.trainer.progress)
-
-    def announcement(self) -> str:
-        """One line: model, data, devices, precision and checkpoint folder."""
-        trainer, training = self.trainer, self.trainer.training
-        parameters = sum(p.numel() for p in trainer.model.parameters())
-        precision = resolve_precision(training.precision, trainer.world.device)
-        compiled = "torch.compile (its first step takes up to a minute)" if training.compiles() else "eager"
-        return (
-            f"{type(trainer.model).__name__}, {parameters:,} parameters, {len(self.data.train):,} training images, "
-            f"{trainer.world.size} x {trainer.world.device}, {precision}, {compiled}; checkpoints in {self.out}"
-        )
-
-
-def _postfix(record: StepRecord) -> str:
-    kl = float(record.kl_groups.sum())
-    return (
-        f"ELBO {record.log_px - kl:.2f} nats, log p(x|h) {record.log_px:.2f}, KL {kl:.2f}, "
-        f"{record.images_per_second:.0f} images/s"
-    )
-
-
-def _warning(step: int, health: Health, kl: float, objective: Objective) -> str:
-    """A warning that the latents are dead, with the numbers and remedies."""
-    nats, cap_nats, _ = health.mutual_information
-    if objective.rate is None:
-        why = "The decoder ignores them"
-        advice = "objective.rate (nats to hold), objective.free_bits or a longer objective.warmup_steps"
-    elif kl < objective.rate / 2:
-        why = f"objective.rate={objective.rate:g} has not activated them yet; its β must fall below 0 first"
-        advice = "more train.steps"
-    else:
-        why = f"objective.rate={objective.rate:g} holds the KL, but q(h|x) is nearly the same for every x"
-        advice = "another objective.rate, or objective.warmup_steps or free_bits in its place"
-    return (
-        f"Warning: at step {step:,} the latents are dead: {health.num_active} of {len(health.active)} are active, "
-        f"mutual information {nats:.3f} nats (the estimate is at most {cap_nats:.1f}), KL {kl:.2f} nats. {why}. "
-        f"Try {advice}, or a smaller receptive field (decoder.receptive_field, fewer decoder.num_layers)"
-    )
+            model, progress = self.trainer.averaged_model, self.trainer.progress
+            save_model(self.out / name, model, self.config, progress, training)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pixelvae.latents.distributions import DiagonalNormal
+from pixelvae.latents.distributions import DiagonalNormal, Distribution
+from pixelvae.latents.information import information_lower_bound, normal_information
 from pixelvae.models.base import Bound
-from pixelvae.training.multiplier import Multiplier
+from pixelvae.ranges import require, require_count
+from pixelvae.training.multiplier import RATE_TOLERANCE, Multiplier
 
-MIN_WEIGHT = 0.01
-"""Minimum weight of the information under a rate; where β is less, the difference is a reward for information."""
+MIN_WEIGHT = Multiplier.INITIAL_BETA
+"""Minimum weight of the KL under a rate, so that the prior follows the posterior; where β is less, information pays."""
 
-RATE_TOLERANCE = 0.1
-"""Relative deviation of the validation KL from the rate up to which a model may become the best one."""
+NUM_OTHERS = 256
+"""Other examples among which information is verified. They cost a pass of the encoder, where information pays."""
 
-MAX_REWARDED_SHARE = 1.5
-"""Information is rewarded up to this multiple of the rate; beyond it the prior has to adapt."""
+VERIFIABLE_SHARE = 0.8
+"""Share of log(NUM_OTHERS + 1) up to which the bound from below is close."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,18 @@ class Objective:
 
     With a ``rate`` R, training maximises E[log p(x|h)] under the constraint KL = R. β is then the Lagrange multiplier
     of the constraint and follows the measured KL (:class:`Multiplier`). It rises above 1 where the latents would hold
-    more than R, and falls below 1, even below 0, where a strong decoder would ignore them.
+    more than R, and falls below 1 where they would hold less.
 
-    The KL is the sum of the mutual information of x and h and the KL of the aggregate posterior to the prior. The
-    second term carries no information: a narrow posterior that is the same for every x can have any KL. So β < 1
-    weighs the first term only, and the second counts in full:
+    A strong decoder may ignore its latents even at β = 0. A negative β would then raise the KL, but a KL is not
+    information: every posterior far from the prior has one. So β < 0 rewards information instead, and the weight of
+    the KL stays at 0.1 or more:
 
-    .. math:: -E[\log p(x|h)] + \beta\, I_q(x; h) + \max(1, \beta)\, \mathrm{KL}(q(h) \,\|\, p(h)), \qquad
-              E[\mathrm{KL}] = I_q(x; h) + \mathrm{KL}(q(h) \,\|\, p(h))
+    .. math:: -E[\log p(x|h)] + \max(\beta, 0.1)\, E[\mathrm{KL}] - \max(0.1 - \beta, 0)\, \hat I(x; h)
 
-    I is intractable, but has two upper bounds: the KL itself, and the sum of :meth:`DiagonalNormal.information`, which
-    is 0 where the posterior does not depend on x. The smaller of the two, over the joint batch, replaces I. Where β is
-    below 0.01, the difference rewards that sum, while it is less than 1.5 R. The reward excludes the prior, which
-    would otherwise learn to be far from the posterior.
+    The estimate Î is verified from below: :func:`information_lower_bound` of the batch among 256 other examples, by
+    the weights of this step. It is at most log 257 = 5.5 nats. Above 0.8 of that, :func:`normal_information` of the
+    256 takes its place, because no sample of this size can verify more. An upper bound alone must not be maximised:
+    the sum of the information in each latent is largest when all latents repeat one number.
 
     Reference:
         Warm-up: Ladder Variational Autoencoders (Sønderby et al., 2016), https://arxiv.org/abs/1602.02282
@@ -54,10 +56,8 @@ class Objective:
         Rate: Taming VAEs (Rezende and Viola, 2018), https://arxiv.org/abs/1810.00597; Fixing a Broken ELBO (Alemi et
         al., 2017), https://arxiv.org/abs/1711.00464. Differs from the first in: the constraint is on the KL, not on
         the reconstruction, and holds with equality, so its multiplier may have either sign.
-        The two terms of the KL: ELBO surgery (Hoffman and Johnson, 2016), eq. 10-12,
-        http://approximateinference.org/accepted/HoffmanJohnson2016.pdf; with weights of their own: InfoVAE (Zhao et
-        al., 2017), https://arxiv.org/abs/1706.02262; as Lagrange multipliers: The Information Autoencoding Family
-        (Zhao et al., 2018), https://arxiv.org/abs/1806.06514
+        Rewarding information: InfoVAE (Zhao et al., 2017), https://arxiv.org/abs/1706.02262; by a bound from below:
+        On Variational Bounds of Mutual Information (Poole et al., 2019), https://arxiv.org/abs/1905.06922
 
     Args:
         beta: Weight of the KL after warm-up; 1 is the evidence lower bound.
@@ -77,13 +77,12 @@ class Objective:
     rate: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("beta", "beta_start", "warmup_steps", "free_bits"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"objective.{name}={getattr(self, name)}; wanted 0 or more")
+        for name in ("beta", "beta_start", "free_bits"):
+            require(f"objective.{name}", getattr(self, name), least=0)
+        require_count("objective.warmup_steps", self.warmup_steps, least=0, most=2**31 - 1)
         if self.rate is None:
             return
-        if self.rate <= 0:
-            raise ValueError(f"objective.rate={self.rate}; wanted more than 0 nats, or null for a free KL")
+        require("objective.rate", self.rate, above=0)
         if (self.beta, self.warmup_steps, self.free_bits) != (1, 0, 0):
             raise ValueError(
                 f"objective.rate={self.rate} sets the weight of the KL by itself, but beta={self.beta}, "
@@ -100,25 +99,46 @@ class Objective:
         """Whether a mean KL, in nats per example, is within a tenth of the rate; always true without a rate."""
         return self.rate is None or abs(kl / self.rate - 1) <= RATE_TOLERANCE
 
-    def loss(self, bound: Bound, beta: Tensor | float, mean_over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
-        """The scalar to minimise on this rank, in nats per example. DDP averages its gradients over the ranks."""
-        if self.rate is not None:
-            return self._constrained(bound, beta, mean_over_ranks)
+    def loss(
+        self,
+        bound: Bound,
+        beta: Tensor | float,
+        mean_over_ranks: Callable[[Tensor], Tensor],
+        information: Tensor | None = None,
+    ) -> Tensor:
+        """The scalar to minimise on this rank, in nats per example. DDP averages its gradients over the ranks.
+
+        Args:
+            bound: Of this rank's batch.
+            beta: Weight of the KL.
+            mean_over_ranks: The mean of a tensor over all ranks.
+            information: :func:`rewarded_information`, where a rate rewards it.
+        """
         kl = bound.kl_groups.mean(0)  # (G,)
+        if self.rate is not None:
+            excess = mean_over_ranks(kl.detach().sum()) / self.rate - 1
+            weight = Multiplier.augmented(beta, excess)
+            loss = weight.clamp(min=MIN_WEIGHT) * kl.sum() - bound.log_px.mean()
+            return loss if information is None else loss - (MIN_WEIGHT - weight).clamp(min=0) * information
         if self.free_bits > 0:
             alive = mean_over_ranks(kl.detach()) > self.free_bits
             kl = torch.where(alive, kl, torch.full_like(kl, self.free_bits))
         return beta * kl.sum() - bound.log_px.mean()
 
-    def _constrained(self, bound: Bound, beta: Tensor | float, mean_over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
-        assert self.rate is not None
-        kl = bound.kl.mean()
-        at_most = kl.detach()  # an upper bound of the information; the only one of a posterior that is not normal
-        if isinstance(bound.posterior, DiagonalNormal):
-            at_most = bound.posterior.information(mean_over_ranks).sum()
-        joint_kl, joint_at_most = (mean_over_ranks(part.detach()) for part in (kl, at_most))
-        information = torch.where(joint_at_most < joint_kl, at_most, kl)
-        weight = Multiplier.augmented(beta, joint_kl / self.rate - 1)
-        penalty = weight.clamp(min=MIN_WEIGHT) * information + weight.clamp(min=1) * (kl - information)
-        rewarded = torch.where(joint_at_most < MAX_REWARDED_SHARE * self.rate, at_most, 0)
-        return penalty - (MIN_WEIGHT - weight).clamp(min=0) * rewarded - bound.log_px.mean()
+
+def rewarded_information(
+    q: Distribution, h: Tensor, others: Distribution, mean_over_ranks: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The estimate of I_q(x; h) that a rate rewards, in nats: see :class:`Objective`. A scalar, differentiable.
+
+    Args:
+        q: Posteriors of this rank's batch.
+        h: (B, D) a draw of each.
+        others: Posteriors of other examples, the same on every rank.
+        mean_over_ranks: The mean of a tensor over all ranks.
+    """
+    verified = information_lower_bound(q, h, others).mean()
+    if not isinstance(others, DiagonalNormal):
+        return verified
+    is_below_cap = mean_over_ranks(verified.detach()) < VERIFIABLE_SHARE * math.log(len(others.loc) + 1)
+    return torch.where(is_below_cap, verified, normal_information(others))

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import shutil
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+import torch
 
 from pixelvae.distributed import Precision
+from pixelvae.ranges import require, require_count, require_one_of
 
 COMPILE_REPAYS_AFTER = 1500
 """Steps after which torch.compile has saved the seconds that its first step takes (measured: 70 to 1,130)."""
+
+MAX_COUNT = 2**31 - 1
+"""Maximum number of steps, and of examples: seed and step share the 64 bits of a generator's seed."""
+
+MAX_WORKERS = 1024
+"""Maximum number of processes that load data."""
 
 
 @dataclass(frozen=True)
@@ -19,20 +29,27 @@ class TrainingOptions:
 
     Args:
         steps: Number of weight updates.
-        batch_size: Examples of one update on each rank.
+        batch_size: Examples of one update on each rank, where ``accumulate`` is 1.
+        accumulate: Batches of each update, one after the other, whose gradients are averaged: memory as for
+            ``batch_size``, an update as for ``accumulate * batch_size``. What an objective measures over a joint
+            batch (free bits, the information and the KL of a rate), it measures over ``batch_size`` examples of each
+            rank.
         learning_rate: Peak learning rate of AdamW.
         lr_warmup_steps: Steps over which the learning rate rises linearly from 0.
         final_lr_fraction: The cosine decay ends at this fraction of ``learning_rate``.
         weight_decay: Decoupled weight decay.
         clip_norm: Gradients are scaled down to this norm (nats per unit of weight); 0 disables clipping.
         ema_decay: Decay of the moving average of the weights that is evaluated and saved.
-        precision: ``bf16-mixed`` where the device is fast at it (``auto``), or ``float32``.
+        precision: ``bf16-mixed`` where the device is fast at it (``auto``), or ``float32``. On CUDA, float32 products
+            use TF32 under ``bf16-mixed`` and never under ``float32``.
         channels_last: Memory format of the convolutions; true is faster on nearly every device.
         compile: torch.compile of the training step; ``auto`` compiles runs that are long enough to repay it.
         validate_every: Steps between validations (and between pictures in TensorBoard).
-        validation_images: Examples of a validation, None for the whole split.
+        validation_images: Examples of a validation, spread over the split; None for all.
         checkpoint_every: Steps between checkpoints.
         num_workers: Processes that load data; 0 is fastest for sets that fit in memory.
+        deterministic: On an accelerator, restrict training to algorithms that repeat a run bit for bit; slower. Runs
+            on the CPU always repeat.
 
     Raises:
         ValueError: If an option is out of range.
@@ -40,6 +57,7 @@ class TrainingOptions:
 
     steps: int = 20_000
     batch_size: int = 64
+    accumulate: int = 1
     learning_rate: float = 2e-3
     lr_warmup_steps: int = 100
     final_lr_fraction: float = 0.03
@@ -53,15 +71,28 @@ class TrainingOptions:
     validation_images: int | None = None
     checkpoint_every: int = 500
     num_workers: int = 0
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"train.{name}={getattr(self, name)}; wanted at least 1")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"train.ema_decay={self.ema_decay}; wanted a number in [0, 1)")
-        if self.learning_rate <= 0:
-            raise ValueError(f"train.learning_rate={self.learning_rate}; wanted more than 0")
+        for name in ("steps", "batch_size", "accumulate", "validate_every", "checkpoint_every"):
+            require_count(f"train.{name}", getattr(self, name), most=MAX_COUNT)
+        require_count("train.lr_warmup_steps", self.lr_warmup_steps, least=0, most=MAX_COUNT)
+        require_count("train.num_workers", self.num_workers, least=0, most=MAX_WORKERS)
+        if self.validation_images is not None:
+            require_count("train.validation_images", self.validation_images, most=MAX_COUNT)
+        require("train.learning_rate", self.learning_rate, above=0)
+        require("train.final_lr_fraction", self.final_lr_fraction, least=0, most=1)
+        require("train.weight_decay", self.weight_decay, least=0)
+        require("train.clip_norm", self.clip_norm, least=0)
+        require("train.ema_decay", self.ema_decay, least=0, below=1)
+        require_one_of("train.precision", self.precision, get_args(Precision))
+        require_one_of("train.compile", self.compile, ("auto", "always", "never"))
+        require_one_of("train.channels_last", self.channels_last, (True, False))
+
+    @property
+    def examples_per_update(self) -> int:
+        """Examples of one update on each rank."""
+        return self.batch_size * self.accumulate
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then a cosine decay to ``final_lr_fraction`` of the peak."""
@@ -71,8 +102,12 @@ class TrainingOptions:
         cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         return self.learning_rate * (self.final_lr_fraction + (1 - self.final_lr_fraction) * cosine)
 
-    def compiles(self) -> bool:
-        """Whether to use torch.compile: ``auto`` requires enough steps and a C++ compiler."""
-        if self.compile == "auto":
-            return self.steps >= COMPILE_REPAYS_AFTER and shutil.which("g++") is not None
-        return self.compile == "always"
+    def compiles(self, device: torch.device) -> bool:
+        """Whether to use torch.compile: ``auto`` requires enough steps, and g++ for a CPU or Triton for CUDA."""
+        if self.compile != "auto":
+            return self.compile == "always"
+        has_compiler = {
+            "cpu": lambda: shutil.which("g++") is not None,
+            "cuda": lambda: importlib.util.find_spec("triton") is not None,
+        }
+        return self.steps >= COMPILE_REPAYS_AFTER and device.type in has_compiler and has_compiler[device.type]()

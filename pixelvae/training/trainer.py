@@ -11,13 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from pixelvae.boundary import require_batch
 from pixelvae.checkpoint import Progress
+from pixelvae.devices import send, send_levels, set_numerics
 from pixelvae.distributed import World, autocast, resolve_precision
 from pixelvae.models.base import Bound, GenerativeModel
 from pixelvae.nn.gated import fuse
 from pixelvae.training.multiplier import Multiplier
-from pixelvae.training.objective import Objective
+from pixelvae.training.objective import MIN_WEIGHT, Objective, rewarded_information
 from pixelvae.training.options import TrainingOptions
+
+DECIDE_EVERY = 10
+"""Steps between two decisions whether a rate rewards information, because each waits for the device."""
 
 
 def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
@@ -63,7 +68,7 @@ class StepRecord(NamedTuple):
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss or its gradient is not finite."""
+    """The loss, its gradient, the weights or a validation are not finite."""
 
 
 class Trainer:
@@ -76,18 +81,25 @@ class Trainer:
             raise ValueError(f"objective.rate={objective.rate}, but the model has no latents; set objective.rate: null")
         self.training, self.objective, self.world, self.seed = training, objective, world, seed
         self.multiplier = None if objective.rate is None else Multiplier(objective.rate, world.device)
+        mixed = resolve_precision(training.precision, world.device) == "bf16-mixed"
+        set_numerics(
+            world.device, tf32=mixed, benchmark=not training.deterministic, deterministic=training.deterministic
+        )
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
-        self.model = model.to(world.device).to(memory_format=memory_format)
-        if world.device.type == "cpu" and resolve_precision(training.precision, world.device) == "bf16-mixed":
+        self.model = model.to(world.device, memory_format=memory_format)  # type: ignore[call-overload]
+        if world.device.type == "cpu" and mixed:
             fuse(self.model)
         self.average = AveragedModel(self.model, multi_avg_fn=moving_average(training.ema_decay))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
-        parallel = world.parallel(self.model)
-        self.bound: Callable[..., Bound] = torch.compile(parallel) if training.compiles() else parallel
+        self.bound: Callable[..., Bound] = world.parallel(self.model)
+        if training.compiles(world.device):
+            captured = world.device.type == "cuda" and world.size == 1  # as CUDA graphs, without launches from the host
+            self.bound = torch.compile(self.bound, mode="reduce-overhead" if captured else "default")
         self.step = self.images_seen = 0
         self.train_seconds, self.best_elbo = 0.0, -math.inf
+        self.rewards_information = False
 
     @property
     def averaged_model(self) -> GenerativeModel:
@@ -113,20 +125,20 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "multiplier": None if self.multiplier is None else self.multiplier.state_dict(),
+            "rewards_information": self.rewards_information,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly from ``state_dict``."""
+        """Continue exactly from ``state_dict``, with the options of this trainer."""
         progress = Progress(**state["progress"])
-        if progress.seed != self.seed:
-            raise ValueError(
-                f"seed={self.seed}, but the run to resume has seed {progress.seed}; set seed: {progress.seed}"
-            )
         self.step, self.images_seen, self.train_seconds = progress.step, progress.images_seen, progress.train_seconds
         self.best_elbo = state["best_elbo"]
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.rewards_information = state.get("rewards_information", False)
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = self.training.weight_decay  # the state holds that of the run as it was
         if self.multiplier is not None and state["multiplier"] is not None:
             self.multiplier.load_state_dict(state["multiplier"])
 
@@ -136,22 +148,34 @@ class Trainer:
         joint = self.model.draw_noise(batch_size * self.world.size, generator)
         return joint.chunk(self.world.size)[self.world.rank]
 
-    def update(self, x: Tensor, y: Tensor) -> Measurement:
-        """One step on this rank's (x, y). Does not wait for the device; skips the update if it is not finite."""
+    def update(self, x: Tensor, y: Tensor, others: Callable[[], tuple[Tensor, Tensor]] | None = None) -> Measurement:
+        """One step on this rank's (x, y). Does not wait for the device; skips the update if it is not finite.
+
+        Args:
+            x: (B, C, *S) integer levels.
+            y: (B, L) labels.
+            others: Loads other examples, the same on every rank, among which information is verified. Called only
+                where a rate rewards information.
+        """
         training = self.training
-        x, y = x.to(self.world.device, non_blocking=True), y.to(self.world.device, non_blocking=True)
+        spec, device = self.model.spec, self.world.device
+        x, labels = require_batch(x, y, spec, x.device, synchronise=False)  # on the CPU, before the transfer
+        x, labels = send_levels(x, device), None if labels is None else send(labels, device)
         learning_rate = training.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        with autocast(training.precision, self.world.device):
-            bound = self.bound(x, y, noise=self.noise(len(x)))
         beta = self.beta
-        loss = self.objective.loss(bound, beta, self.world.mean)
+        if self.multiplier is not None and self.step % DECIDE_EVERY == 0:
+            self.rewards_information = bool(beta < MIN_WEIGHT)  # waits for the device
+        among = (
+            require_batch(*others(), spec, device, synchronise=False) if others and self.rewards_information else None
+        )
         self.optimizer.zero_grad()
-        loss.backward()
+        xs, noises = x.chunk(training.accumulate), self.noise(len(x)).chunk(training.accumulate)
+        ys = [None] * len(xs) if labels is None else labels.chunk(training.accumulate)
+        measured = [self.backward(*batch, beta, among) for batch in zip(xs, noises, ys, strict=True)]
+        terms = self.world.mean(torch.stack(measured).mean(0))
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm or math.inf)
-        terms = torch.cat([loss[None], bound.log_px.mean()[None], bound.kl_groups.mean(0)]).detach()
-        terms = self.world.mean(terms)
         self.optimizer.found_inf = (~(terms[0] + grad_norm).isfinite()).float()  # type: ignore[attr-defined]
         self.optimizer.step()  # a fused optimizer leaves the weights as they are where found_inf is 1
         self.average.update_parameters(self.model)
@@ -160,6 +184,34 @@ class Trainer:
         self.step, self.images_seen = self.step + 1, self.images_seen + len(x) * self.world.size
         values = torch.cat([terms, grad_norm[None].to(terms), beta * terms.new_ones(1)])
         return Measurement(self.step, learning_rate, len(x) * self.world.size, values)
+
+    def backward(
+        self,
+        x: Tensor,
+        noise: Tensor,
+        y: Tensor | None,
+        beta: Tensor | float,
+        among: tuple[Tensor, Tensor | None] | None = None,
+    ) -> Tensor:
+        """Add this batch's share of the gradients of an update; its loss, log_px and KL groups, (2 + G,).
+
+        Args:
+            x: (B, C, *S) levels.
+            noise: (B, D) standard normal.
+            y: (B, L) labels.
+            beta: Weight of the KL.
+            among: x and y of other examples, among which information is verified and rewarded; None for no reward.
+        """
+        information = None
+        with autocast(self.training.precision, self.world.device):
+            bound = self.bound(x, y, noise=noise, checked=True)
+            others = None if among is None else self.model.posterior(*among)
+        if others is not None and bound.posterior is not None:
+            h = bound.posterior.rsample(noise)
+            information = rewarded_information(bound.posterior, h, others, self.world.mean)
+        loss = self.objective.loss(bound, beta, self.world.mean, information)
+        (loss / self.training.accumulate).backward()
+        return torch.cat([loss[None], bound.log_px.mean()[None], bound.kl_groups.mean(0)]).detach()
 
     def read(self, measurements: Sequence[Measurement], *, since: float) -> list[StepRecord]:
         """Wait for the device and read the measurements of updates since ``since``, in seconds of time.perf_counter.

@@ -71,7 +71,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(configs, tmp_path):
         run(configs, tmp_path, "--steps=1", "--minutes=1")
     with pytest.raises(ValueError, match="more than 0"):
         run(configs, tmp_path, "--steps=0")
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match="neither a file nor a shipped"):
         run([*configs, tmp_path / "none.yaml"], tmp_path, "--steps=1")
     with pytest.raises(ValueError, match="a different file name"):
         run([configs[0], configs[0]], tmp_path, "--steps=1")

@@ -16,7 +16,7 @@ def run(*arguments):
 
 @pytest.mark.parametrize("model", ["vae", "plain", "unlabelled"])
 def test_completions_keep_what_was_shown(checkpoints, tmp_path, model):
-    run(checkpoints / model / "best", "--out", tmp_path, "--num=3", "--num_draws=2", "--keep=0.75")
+    run(checkpoints / model / "best", "--out", tmp_path, "--num_images=3", "--num_draws=2", "--keep=0.75")
     tensors, _ = written(tmp_path, "completions")
     draws, known = tensors["draws"], tensors["known"]
     assert shapes(tensors) == {"x": (3, 1, 8, 8), "draws": (2, 3, 1, 8, 8), "known": (1, 8, 8), "y": (3, 1)}
@@ -39,7 +39,7 @@ def test_completion_never_sees_what_is_hidden(checkpoints, tmp_path, monkeypatch
 
         with monkeypatch.context() as patch:
             patch.setattr(split, "__getitem__", changed)
-            complete.main(checkpoints / "vae/best", out=tmp_path, num=2, num_draws=2, rounds=2)
+            complete.main(checkpoints / "vae/best", out=tmp_path, num_images=2, num_draws=2, rounds=2)
         drawn.append(written(tmp_path, "completions")[0])
     assert not drawn[0]["x"].equal(drawn[1]["x"])
     assert drawn[0]["draws"].equal(drawn[1]["draws"])
@@ -47,7 +47,7 @@ def test_completion_never_sees_what_is_hidden(checkpoints, tmp_path, monkeypatch
 
 def test_the_same_seed_gives_the_same_tensors(checkpoints, tmp_path):
     for folder, seed in (("a", 5), ("b", 5), ("c", 6)):
-        complete.main(checkpoints / "vae/best", out=tmp_path / folder, num=2, seed=seed)
+        complete.main(checkpoints / "vae/best", out=tmp_path / folder, num_images=2, seed=seed)
         torch.manual_seed(1)  # the global generator does not matter
     first, second, other = (written(tmp_path / folder, "completions")[0] for folder in "abc")
     assert all(tensor.equal(second[key]) for key, tensor in first.items())
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_tensors(checkpoints, tmp_path):
     ("model", "options", "message"),
     [
         ("vae", {"keep": 1.0}, "keep=1.0"),
-        ("vae", {"num": 1000}, "test split has 300 images"),
+        ("vae", {"num_images": 1000}, "test split has 300 images"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_drawn(checkpoints, tmp_path, model, options, message):

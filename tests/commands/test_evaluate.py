@@ -7,10 +7,11 @@ import jsonargparse
 import pytest
 
 import speech
+from hparams import row
 from pixelvae.checkpoint import Progress, save_model
-from pixelvae.commands import evaluate
+from pixelvae.commands import cli, evaluate
 from pixelvae.reporting.events import read_events
-from small_runs import CONFIG, small_model
+from small_runs import CONFIG, small_data, small_model
 
 WITHOUT_LATENTS = CONFIG | {"encoder": None, "prior": None, "latent_dim": 0}
 FLOW = CONFIG | {"prior": {"class_path": "FlowPrior", "init_args": {"num_transforms": 1, "hidden_channels": [8]}}}
@@ -46,9 +47,39 @@ def test_latents_are_measured_on_request_in_nats_and_shares(tmp_path, config, ca
 @pytest.mark.parametrize(("options", "folder"), [((), "."), (("--out={0}/out", "--log_dir={0}/board"), "board")])
 def test_metrics_are_in_tensorboard(tmp_path, options, folder):
     metrics = run(tmp_path, *(option.format(tmp_path) for option in options), "--split=validation")
-    curves = read_events(tmp_path / folder).curves
-    assert curves["validation/elbo_nats"] == [(1, pytest.approx(metrics["elbo_nats"], rel=1e-6))]
-    assert curves["validation/active_units"] == [(1, metrics["active_units"])]
+    assert not read_events(tmp_path / folder).curves, "a number alone is no curve"
+    columns, _ = row(tmp_path / folder)
+    assert columns["validation/elbo_nats"] == pytest.approx(metrics["elbo_nats"], rel=1e-6)
+    assert columns["validation/active_units"] == metrics["active_units"]
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """A run on a folder of sounds that moved after training, and its new place."""
+    root = speech.write_digits(tmp_path / "digits")
+    config = speech.config(root)
+    save_model(tmp_path / "run/best", speech.model(config, root), config, Progress(step=1))
+    return tmp_path / "run", root.rename(tmp_path / "moved")
+
+
+def test_data_that_moved_are_named_by_an_option(sounds, monkeypatch, capsys):
+    folder, root = sounds
+    cli.main(["evaluate", str(folder), "--num_samples=0", f"--data.root={root}"])
+    assert f"{folder} is a run; taking {folder}/best" in capsys.readouterr().out
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["num_test_images"] == len(speech.data(root).test)
+
+
+def test_other_data_are_evaluated_into_a_folder_of_their_own(tmp_path, checkpoints, capsys):
+    """Options that are not given are those of the training data; the numbers of the run itself stay."""
+    config = CONFIG | {"data": {"class_path": "ImageFolder", "init_args": {"root": "gone", "size": 8, "levels": 2}}}
+    save_model(tmp_path / "run/best", small_model(CONFIG), config, Progress(step=1))
+    cli.main(["evaluate", str(tmp_path / "run/best"), "--num-samples=0", "--data", "Digits"])
+    other = json.loads((tmp_path / "run/Digits/metrics.json").read_text())
+    assert not (tmp_path / "run/metrics.json").exists()
+    assert not list((tmp_path / "run").glob("events*"))
+    cli.main(["evaluate", str(checkpoints / "vae"), "--num-samples=0", f"--out={tmp_path}/own"])
+    assert other["num_test_images"] == json.loads((tmp_path / "own/metrics.json").read_text())["num_test_images"]
 
 
 def test_without_the_request_nothing_is_probed(tmp_path):
@@ -65,9 +96,9 @@ def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, monkeypatc
         run(tmp_path, "--latents=true", "--probe_images=5")
     with pytest.raises(ValueError, match="agreement_images=-1; wanted 0 or more"):
         run(tmp_path, "--latents=true", "--agreement_images=-1")
-    data = evaluate.load_data(tmp_path / "best")
+    data = small_data()
     data.train.spec = data.spec._replace(num_classes=())
-    monkeypatch.setattr(evaluate, "load_data", lambda _: data)
+    monkeypatch.setattr(evaluate, "open_data", lambda *_: data)
     with pytest.raises(ValueError, match="wants labels"):
         run(tmp_path, "--latents=true")
 

@@ -14,7 +14,7 @@ def run(*arguments):
 
 
 def test_interpolations_join_images_of_different_classes(checkpoints, tmp_path):
-    run(checkpoints / "vae/best", "--out", tmp_path, "--num=3", "--steps=5", "--path=linear")
+    run(checkpoints / "vae/best", "--out", tmp_path, "--num_rows=3", "--steps=5", "--path=linear")
     tensors, _ = written(tmp_path, "interpolations")
     ends = {"start": (3, 1, 8, 8), "end": (3, 1, 8, 8), "start_h": (3, 3), "end_h": (3, 3)}
     assert shapes(tensors) == {"x": (5, 3, 1, 8, 8), "y": (5, 3, 1)} | ends
@@ -25,14 +25,14 @@ def test_interpolations_join_images_of_different_classes(checkpoints, tmp_path):
 
 
 def test_interpolations_within_a_class(checkpoints, tmp_path):
-    run(checkpoints / "vae/best", "--out", tmp_path, "--between=same_class", "--num=2", "--steps=2")
+    run(checkpoints / "vae/best", "--out", tmp_path, "--between=same_class", "--num_rows=2", "--steps=2")
     tensors, _ = written(tmp_path, "interpolations_same_class")
     assert (tensors["y"] == tensors["y"][0]).all()
     assert not tensors["start"].equal(tensors["end"])
 
 
 def test_class_to_class_changes_nothing_but_the_label(checkpoints, tmp_path):
-    run(checkpoints / "vae/best", "--out", tmp_path, "--between=classes", "--num=2")
+    run(checkpoints / "vae/best", "--out", tmp_path, "--between=classes", "--num_rows=2")
     tensors, _ = written(tmp_path, "interpolations_classes")
     assert shapes(tensors) == {"x": (10, 2, 1, 8, 8), "h": (2, 3), "y": (10, 2, 1)}
     assert (tensors["y"][..., 0] == torch.arange(10)[:, None]).all()
@@ -41,7 +41,7 @@ def test_class_to_class_changes_nothing_but_the_label(checkpoints, tmp_path):
 
 def test_the_same_seed_gives_the_same_tensors(checkpoints, tmp_path):
     for folder, seed in (("a", 5), ("b", 5), ("c", 6)):
-        interpolate.main(checkpoints / "vae/best", out=tmp_path / folder, num=2, seed=seed)
+        interpolate.main(checkpoints / "vae/best", out=tmp_path / folder, num_rows=2, seed=seed)
         torch.manual_seed(1)  # the global generator does not matter
     first, second, other = (written(tmp_path / folder, "interpolations")[0] for folder in "abc")
     assert all(tensor.equal(second[key]) for key, tensor in first.items())
@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_tensors(checkpoints, tmp_path):
     ("model", "options", "message"),
     [
         ("plain", {}, "no latents"),
-        ("vae", {"num": 200}, "ask for fewer"),
+        ("vae", {"num_rows": 200}, "ask for fewer"),
         ("vae", {"steps": 1}, "steps=1"),
         ("unlabelled", {"between": "classes"}, "not class-conditional"),
     ],

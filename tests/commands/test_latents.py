@@ -6,6 +6,7 @@ import math
 import jsonargparse
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from PIL import Image
 from safetensors import safe_open
@@ -129,7 +130,7 @@ def test_data_without_labels_and_a_prior_without_an_analytic_kl(tmp_path, capsys
     (tmp_path / "pictures").mkdir()
     for number in range(150):
         Image.new("RGB", (8, 8), (number, 200 - number, 50)).save(tmp_path / "pictures" / f"{number}.png")
-    options = {"root": str(tmp_path / "pictures"), "size": 8, "levels": 4}
+    options = {"root": str(tmp_path / "pictures"), "size": 8, "levels": 4, "cache": False}
     change = {"data": {"class_path": "ImageFolder", "init_args": options}, "class_conditional": False} | FLOW
     change["decoder"] = {
         "class_path": "GatedPixelCNN",
@@ -146,6 +147,31 @@ def test_data_without_labels_and_a_prior_without_an_analytic_kl(tmp_path, capsys
     said = capsys.readouterr().out
     assert str(best.parent / "latents") in said
     assert f"tensorboard --logdir {best.parent}" in said
+
+
+def test_files_and_classes_are_shown_by_their_names(tmp_path, monkeypatch):
+    """In the projector, at the rows of figures, and in the legends of clouds."""
+    for kind in ("cat", "dog"):
+        (tmp_path / "pictures" / kind).mkdir(parents=True)
+        for number in range(60):
+            shade = number + 100 * (kind == "dog")
+            Image.new("L", (8, 8), shade).save(tmp_path / "pictures" / kind / f"{number}.png")
+    options = {"root": str(tmp_path / "pictures"), "size": 8, "levels": 2, "grey": True, "cache": False}
+    change = {"data": {"class_path": "ImageFolder", "init_args": options}}
+    data = ImageFolder(**options)
+    best = checkpoint(tmp_path, change, build(CONFIG | {"latent_dim": 12} | change, data.spec))
+    shown = {}
+    for name in ("cloud", "neighbours", "decompressions", "completions"):
+        monkeypatch.setattr(
+            latents, name, lambda *_, name=name, **options: shown.setdefault(name, options) and Figure()
+        )
+    latents.main(best, num_draws=1)
+    rows = [line.split("\t") for line in (best.parent / "00042/latents/metadata.tsv").read_text().splitlines()]
+    assert [row[0] for row in rows[1:]] == data.test.files(torch.arange(len(data.test)))
+    assert all(row[1] == row[0].split("/")[0] for row in rows[1:])
+    assert shown["cloud"]["class_names"] == ("cat", "dog")
+    for name in ("neighbours", "decompressions", "completions"):
+        assert set(shown[name]["labels"]) == {"cat", "dog"}, name
 
 
 @pytest.mark.parametrize(
@@ -173,5 +199,5 @@ def test_sounds_are_refused(tmp_path):
     root = speech.write_digits(tmp_path / "fsdd")
     config = speech.config(root)
     save_model(tmp_path / "run/best", speech.model(config, root), config, Progress())
-    with pytest.raises(ValueError, match=r"model of sounds.*pixelvae speak"):
+    with pytest.raises(ValueError, match=r"model of sounds.*use pixelvae speak"):
         latents.main(tmp_path / "run/best")

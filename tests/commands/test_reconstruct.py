@@ -15,7 +15,7 @@ def run(*arguments):
 
 @pytest.mark.parametrize("model", ["vae", "unlabelled"])
 def test_reconstructions_stand_beside_test_images(checkpoints, tmp_path, model):
-    run(checkpoints / model / "best", "--out", tmp_path, "--num=3", "--num_draws=2")
+    run(checkpoints / model / "best", "--out", tmp_path, "--num_images=3", "--num_draws=2")
     tensors, _ = written(tmp_path, "reconstructions")
     assert shapes(tensors) == {"x": (3, 1, 8, 8), "draws": (2, 3, 1, 8, 8), "h": (3, 3), "y": (3, 1)}
     assert not tensors["draws"][0].equal(tensors["draws"][1])
@@ -23,7 +23,7 @@ def test_reconstructions_stand_beside_test_images(checkpoints, tmp_path, model):
 
 def test_the_same_seed_gives_the_same_tensors(checkpoints, tmp_path):
     for folder, seed in (("a", 5), ("b", 5), ("c", 6)):
-        reconstruct.main(checkpoints / "vae/best", out=tmp_path / folder, num=2, seed=seed)
+        reconstruct.main(checkpoints / "vae/best", out=tmp_path / folder, num_images=2, seed=seed)
         torch.manual_seed(1)  # the global generator does not matter
     first, second, other = (written(tmp_path / folder, "reconstructions")[0] for folder in "abc")
     assert all(tensor.equal(second[key]) for key, tensor in first.items())
@@ -34,7 +34,7 @@ def test_the_same_seed_gives_the_same_tensors(checkpoints, tmp_path):
     ("model", "options", "message"),
     [
         ("plain", {}, "no latents"),
-        ("vae", {"num": 1000}, "test split has 300 images"),
+        ("vae", {"num_images": 1000}, "test split has 300 images"),
         ("vae", {"num_draws": 0}, "num_draws=0"),
     ],
 )

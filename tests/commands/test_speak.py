@@ -10,7 +10,7 @@ import speech
 from pixelvae.checkpoint import Progress, save_model
 from pixelvae.commands import speak
 from pixelvae.data import ABSENT, BatchKey
-from pixelvae.data.audio import read_wav
+from pixelvae.data.sound_files import read_sound
 from pixelvae.data.transforms import mu_law_encode
 from small_runs import CONFIG, small_model
 
@@ -32,13 +32,13 @@ def checkpoint(folder, root, **options):
 
 
 def levels_of(file):
-    return mu_law_encode(read_wav(file, speech.RATE), 16)
+    return mu_law_encode(read_sound(file, speech.RATE), 16)
 
 
 @pytest.mark.parametrize("class_conditional", [True, False])
 def test_samples_are_written_to_hear_and_to_see(tmp_path, root, class_conditional):
     folder = checkpoint(tmp_path, root, latents=False, class_conditional=class_conditional)
-    run(folder, "--num=5", "--seed=3")
+    run(folder, "--num_sounds=5", "--seed=3")
     tensors = load_file(tmp_path / "sounds" / "samples.safetensors")
     assert tensors["x"].shape == (5, 1, speech.LENGTH)
     for i in range(5):
@@ -50,7 +50,7 @@ def test_samples_are_written_to_hear_and_to_see(tmp_path, root, class_conditiona
 
 
 def test_reconstructions_are_as_long_as_their_originals(tmp_path, root):
-    run(checkpoint(tmp_path, root), "--num=3", "--num_draws=2", "--out", tmp_path / "here", "--stepper=eager")
+    run(checkpoint(tmp_path, root), "--num_sounds=3", "--num_draws=2", "--out", tmp_path / "here", "--stepper=eager")
     tensors = load_file(tmp_path / "here" / "reconstructions.safetensors")
     x, y = speech.data(root).test[BatchKey(torch.arange(3), 0)]
     assert torch.equal(tensors["x"].long(), x)
@@ -68,7 +68,11 @@ def test_reconstructions_are_as_long_as_their_originals(tmp_path, root):
 
 def test_mistakes_are_named(tmp_path, root):
     folder = checkpoint(tmp_path, root, latents=False)
-    for argument, message in (("--num=0", "num=0"), ("--num_draws=0", "num_draws=0"), ("--num=99", "20 sounds")):
+    for argument, message in (
+        ("--num_sounds=0", "num_sounds=0"),
+        ("--num_draws=0", "num_draws=0"),
+        ("--num_sounds=99", "20 sounds"),
+    ):
         with pytest.raises(ValueError, match=message):
             run(folder, argument)
 

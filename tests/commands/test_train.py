@@ -1,10 +1,14 @@
 """Training from the command line, and the runs that other commands ask for."""
 
+import functools
+from pathlib import Path
+
 import pytest
 import yaml
 
 from pixelvae.checkpoint import load_config, load_progress
 from pixelvae.commands import train
+from pixelvae.commands.configs import shipped
 from small_runs import CONFIG
 
 TRAIN = {"batch_size": 4, "compile": "never", "validate_every": 4, "validation_images": 50}
@@ -29,6 +33,42 @@ def test_a_run_keeps_its_resolved_configuration_and_names_what_comes_next(config
     assert f"pixelvae evaluate {out}/best" in said
     with pytest.raises(ValueError, match="already holds a run; add --resume"):
         train.run(arguments)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The options of every call of train.main, which does not train."""
+    calls = []
+    monkeypatch.setattr(train, "main", functools.wraps(train.main)(lambda **options: calls.append(options)))
+    return calls
+
+
+@pytest.mark.parametrize(
+    "name", ["digits/pixelvae", "--config=digits/pixelvae", "--config configs/digits/pixelvae.yaml"]
+)
+def test_a_shipped_configuration_has_a_name(name, called, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    train.run([*name.split(), "--train.steps", "7", "--out=here"])
+    assert called[0]["train"].steps == 7
+    assert called[0]["config"]["decoder"]["class_path"] == "pixelvae.GatedPixelCNN"
+    assert called[0]["out"] == Path("here")
+
+
+@pytest.mark.parametrize(
+    ("words", "resume"),
+    [("", False), ("--resume", True), ("--resume=true", True), ("--resume false", False), ("--resume auto", "auto")],
+)
+def test_a_switch_needs_no_value(words, resume, called):
+    for line in (f"digits/pixelvae {words} --seed 3", f"digits/pixelvae --seed 3 {words}"):
+        train.run(line.split())
+    assert [(options["resume"], options["seed"]) for options in called] == [(resume, 3)] * 2
+
+
+def test_the_shipped_configurations_are_listed(capsys):
+    train.run(["--list"])
+    listed = capsys.readouterr().out
+    assert [line.split()[0] for line in listed.splitlines() if line.startswith("  ")] == list(shipped())
+    assert "PixelVAE on scikit-learn's 8x8 digits" in listed
 
 
 def test_a_run_is_started_resumed_and_left_alone_when_it_is_finished(config, tmp_path, monkeypatch):

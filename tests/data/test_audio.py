@@ -9,7 +9,7 @@ from scipy.io import wavfile
 from torch.utils.data import DataLoader
 
 from pixelvae.data import ABSENT, AudioFolder, BatchKey, DataSpec, SpokenDigits, sequential
-from pixelvae.data.audio import AudioSplit, Recording, read_wav
+from pixelvae.data.audio import AudioSplit, Recording
 from pixelvae.data.transforms import mu_law_decode, mu_law_encode
 
 SPEAKERS = ("ann", "bob", "cy")
@@ -67,6 +67,7 @@ class TestSpokenDigits:
         data = SpokenDigits(digits, length=20)
         assert data.spec == DataSpec((1, 20), 256, (10, 3))
         assert (data.speakers, data.rate) == (SPEAKERS, RATE)
+        assert data.class_names == (tuple("0123456789"), SPEAKERS)
         assert all(split.spec == data.spec for split in splits(data))
 
     def test_speakers_and_digits_take_turns(self, digits):
@@ -80,6 +81,18 @@ class TestSpokenDigits:
     def test_a_name_of_another_form_is_refused(self, digits, name):
         write(digits / "recordings" / name, constant(0))
         with pytest.raises(ValueError, match=rf"{name} is not named .*rename or remove"):
+            SpokenDigits(digits, length=20)
+
+    def test_examples_know_their_files(self, digits):
+        test = SpokenDigits(digits, length=20).test
+        expected = [f"recordings/{digit}_{speaker}_{take}.wav" for digit, speaker, take in takes(test)]
+        assert test.files(torch.arange(len(test))) == expected
+        assert test.labels(torch.arange(len(test))).equal(whole(test)[1])
+
+    def test_broken_recordings_are_listed(self, digits):
+        for name in ("0_ann_1.wav", "7_bob_3.wav"):
+            (digits / "recordings" / name).write_bytes(b"RIFF")
+        with pytest.raises(ValueError, match=r"2 recordings in .* cannot be read(.|\n)*0_ann_1.wav(.|\n)*7_bob_3.wav"):
             SpokenDigits(digits, length=20)
 
     def test_no_recordings(self, tmp_path):
@@ -132,51 +145,6 @@ class TestLength:
         assert x[0, 0].tolist() == [0, 1, 2, 3, 4, *[ABSENT] * 5]
 
 
-class TestReading:
-    @pytest.mark.parametrize(
-        ("samples", "wave"),
-        [
-            (np.array([0, 128, 255], np.uint8), [-1, 0, 127 / 128]),
-            (np.array([-32768, 0, 16384], np.int16), [-1, 0, 0.5]),
-            (np.array([-(2**31), 0, 2**30], np.int32), [-1, 0, 0.5]),
-            (np.array([-1, 0, 0.5], np.float32), [-1, 0, 0.5]),
-            (np.array([-1, 0, 0.5], np.float64), [-1, 0, 0.5]),
-            (np.array([[-32768, 0], [16384, 16384]], np.int16), [-0.5, 0.5]),
-        ],
-    )
-    def test_any_format_is_a_wave_from_minus_one_to_one(self, tmp_path, samples, wave):
-        read = read_wav(write(tmp_path / "a.wav", samples), RATE)
-        torch.testing.assert_close(read, torch.tensor(wave, dtype=torch.float64))
-
-    @pytest.mark.parametrize("rate", [4000, 8000, 11025, 44100])
-    def test_a_tone_is_the_same_tone_at_another_rate(self, tmp_path, rate):
-        def tone(rate):
-            return 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate // 4) / rate)
-
-        wave = read_wav(write(tmp_path / "a.wav", tone(rate), rate), RATE)
-        assert len(wave) == RATE // 4
-        assert np.abs(wave.numpy() - tone(RATE))[100:-100].max() < 0.01  # all but the filter's ends
-
-    def test_a_chunk_that_is_no_sound_is_passed_over(self, tmp_path):
-        file = write(tmp_path / "a.wav", constant(5))
-        content = bytearray(file.read_bytes())
-        content[36:36] = b"bext" + (4).to_bytes(4, "little") + b"note"  # after the format, before the samples
-        content[4:8] = (len(content) - 8).to_bytes(4, "little")
-        file.write_bytes(bytes(content))
-        assert len(read_wav(file, RATE)) == 20
-
-    @pytest.mark.parametrize("kept", [0, 3, 20, 40])
-    def test_a_broken_one_is_named(self, tmp_path, kept):
-        file = write(tmp_path / "broken.wav", constant(5))
-        file.write_bytes(file.read_bytes()[:kept])
-        with pytest.raises(ValueError, match=r"cannot read the sound .*broken\.wav: .*mend or remove"):
-            read_wav(file, RATE)
-
-    def test_an_empty_one_is_named(self, tmp_path):
-        with pytest.raises(ValueError, match=r"a\.wav holds no sample"):
-            read_wav(write(tmp_path / "a.wav", constant(0, 0)), RATE)
-
-
 class TestAudioFolder:
     @staticmethod
     def fill(folder, numbers):
@@ -219,22 +187,44 @@ class TestAudioFolder:
         data = AudioFolder(self.fill(tmp_path, range(60)), length=100, rate=2 * RATE)
         assert ((whole(data.train)[0] != ABSENT).sum(2) == 40).all()
 
+    def test_folders_named_after_splits_are_the_division(self, tmp_path):
+        for name, numbers in (("train", range(9)), ("val", range(9, 12)), ("test", range(12, 15))):
+            self.fill(tmp_path / name / "a", numbers)
+            self.fill(tmp_path / name / "b", numbers)
+        data = AudioFolder(tmp_path, length=8, rate=RATE)
+        assert data.class_names == (("a", "b"),)
+        assert [len(split) for split in splits(data)] == [18, 6, 6]
+        assert data.validation.files(torch.tensor([0, 5])) == ["val/a/10.wav", "val/b/9.wav"]
+        assert data.validation.labels(torch.tensor([0, 5])).flatten().tolist() == [0, 1]
+
+    def test_all_that_cannot_be_read_are_listed_or_skipped(self, tmp_path, caplog):
+        self.fill(tmp_path, range(20))
+        for number in (3, 11):
+            (tmp_path / f"{number}.wav").write_bytes(b"RIFF")
+        with pytest.raises(ValueError, match=r"2 of 20 sounds in .* cannot be read; mend or remove") as error:
+            AudioFolder(tmp_path, length=8, rate=RATE)
+        assert [line.split(":")[0] for line in str(error.value).splitlines()[1:]] == ["  11.wav", "  3.wav"]
+        data = AudioFolder(tmp_path, length=8, rate=RATE, on_error="skip")
+        assert sum(map(len, splits(data))) == 18
+        assert "2 of 20 sounds" in caplog.text
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [
+            ({"length": 8, "on_error": "stop"}, "on_error='stop' must be"),
             ({"length": 0}, "length=0 must be at least 1"),
             ({"length": 8, "levels": 257}, r"levels=257 must lie in 2 \.\. 256"),
             ({"length": 8, "rate": 0}, "rate=0 must be at least 1"),
             ({"length": 8, "seed": -1}, "seed=-1 must not be negative"),
-            ({"length": 8}, r"3 recordings leave the \w+ split empty: root needs more"),
+            ({"length": 8}, r"2 sounds in .* leave the validation split empty: root needs more, at least 3"),
         ],
     )
     def test_wrong_options_are_named(self, tmp_path, options, message):
         with pytest.raises(ValueError, match=message):
-            AudioFolder(self.fill(tmp_path, range(3)), **options)
+            AudioFolder(self.fill(tmp_path, range(2)), **options)
 
     def test_no_such_folder(self, tmp_path):
-        with pytest.raises(ValueError, match=r"no such folder; want a folder with files of \.wav"):
+        with pytest.raises(ValueError, match=r"no such folder; want a folder with files of \.flac, .*\.wav"):
             AudioFolder(tmp_path / "nowhere", length=8)
 
 

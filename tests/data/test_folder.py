@@ -9,7 +9,13 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from pixelvae.data import BatchKey, DataSet, ImageFolder, Split, sequential
-from pixelvae.data.folder import PictureFiles
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("PIXELVAE_CACHE", str(folder))
+    return folder
 
 
 def fill(folder: Path, numbers: range, size: tuple[int, int] = (6, 5)) -> Path:
@@ -74,63 +80,101 @@ class TestLabels:
         assert whole(data.test)[1].shape == (len(data.test), 0)
 
 
-class TestPictures:
-    @staticmethod
-    def read(file: Path, size: int = 4, grey: bool = False) -> torch.Tensor:
-        return PictureFiles(file.parent, [file.name], size, grey)[torch.tensor([0])][0]
+class TestDivision:
+    def test_folders_named_after_splits_are_it(self, tmp_path: Path) -> None:
+        for name, numbers in (("train", range(20)), ("val", range(20, 30)), ("test", range(30, 40))):
+            fill(tmp_path / name / "dark", numbers)
+            fill(tmp_path / name / "light", range(numbers.start + 100, numbers.stop + 100))
+        data = ImageFolder(tmp_path, size=4)
+        assert data.spec.num_classes == (2,)
+        assert data.class_names == (("dark", "light"),)
+        assert brightness(data.train) == {*range(20), *range(100, 120)}
+        assert brightness(data.validation) == {*range(20, 30), *range(120, 130)}
+        assert brightness(data.test) == {*range(30, 40), *range(130, 140)}
+        y = whole(data.test)[1]
+        assert y.equal(data.test.labels(torch.arange(20)))
+        assert y[:, 0].equal((whole(data.test)[0].amax((1, 2, 3)) >= 100).long())
 
-    @pytest.mark.parametrize(("grey", "channels"), [(True, 1), (False, 3)])
-    def test_those_of_the_right_size_are_unchanged(self, tmp_path: Path, grey: bool, channels: int) -> None:
-        pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
-        pixels = pixels[..., :1].repeat(3, axis=2) if grey else pixels
-        Image.fromarray(pixels).save(tmp_path / "a.png")
-        x = self.read(tmp_path / "a.png", grey=grey)
-        assert x.dtype == torch.uint8
-        assert (x.numpy() == pixels.transpose(2, 0, 1)[:channels]).all()
+    def test_a_csv_file_gives_it(self, tmp_path: Path) -> None:
+        fill(tmp_path, range(6))
+        lines = [f"{number}.png,{name}" for number, name in enumerate(["train", "train", "val", "val", "test", "test"])]
+        (tmp_path / "division.csv").write_text("\n".join(["path,split", *lines]))
+        data = ImageFolder(tmp_path, size=4, splits="division.csv")
+        assert [brightness(split) for split in splits(data)] == [{0, 1}, {2, 3}, {4, 5}]
 
-    @pytest.mark.parametrize(("height", "width"), [(8, 24), (24, 8)])
-    def test_the_short_side_is_scaled_and_the_long_side_cropped(self, tmp_path: Path, height: int, width: int) -> None:
-        pixels = np.zeros((height, width, 3), np.uint8)
-        centre = pixels[:, 4:20] if width > height else pixels[4:20]  # a little wider, as the filter is
-        centre[:] = 200
-        Image.fromarray(pixels).save(tmp_path / "a.png")
-        assert (self.read(tmp_path / "a.png") == 200).all()
+    def test_examples_know_their_files(self, tmp_path: Path) -> None:
+        data = ImageFolder(fill(tmp_path / "a", range(60)).parent, size=4)
+        for split in splits(data):
+            x, _ = whole(split)
+            expected = [f"a/{number}.png" for number in x.amax((1, 2, 3)).tolist()]
+            assert split.files(torch.arange(len(split))) == expected
+            assert split.files(torch.tensor([1, 0])) == [expected[1], expected[0]]
 
-    def test_they_stand_as_the_camera_was_held(self, tmp_path: Path) -> None:
-        picture = Image.new("L", (4, 4))
-        picture.paste(255, (0, 0, 4, 2))  # the upper half is white
-        exif = Image.Exif()
-        exif[0x0112] = 3  # orientation: upside down
-        picture.save(tmp_path / "a.png", exif=exif)
-        assert (self.read(tmp_path / "a.png", grey=True)[0, :2] == 0).all()
+    def test_the_options_of_older_checkpoints_give_the_same_division(self, tmp_path: Path) -> None:
+        """As the first version divided: by the hash of the path, pinned."""
+        fill(tmp_path / "b", range(40))
+        fill(tmp_path / "a", range(40))
+        options = {"root": str(tmp_path), "size": 4, "levels": 2, "grey": True, "binarisation": "threshold", "seed": 0}
+        data = ImageFolder(**options)
+        assert data.validation.files(torch.arange(len(data.validation))) == [
+            *(f"a/{number}.png" for number in (11, 16, 23, 6)),
+            *(f"b/{number}.png" for number in (19, 33, 9)),
+        ]
+        assert data.class_names == (("a", "b"),)
 
-    @pytest.mark.parametrize(
-        ("mode", "extension"),
-        [("1", "png"), ("L", "png"), ("LA", "png"), ("P", "png"), ("RGB", "jpg"), ("RGBA", "png"), ("CMYK", "jpg")],
-    )
-    def test_any_mode_is_read(self, tmp_path: Path, mode: str, extension: str) -> None:
-        file = tmp_path / f"a.{extension}"
-        Image.new("RGB", (4, 4), "white").convert(mode).save(file)
-        assert (self.read(file) == 255).all()
 
-    def test_a_palette_with_transparency_is_read(self, tmp_path: Path) -> None:
-        Image.new("RGB", (4, 4), "white").convert("P").save(tmp_path / "a.png", transparency=b"\x00\x80")
-        assert (self.read(tmp_path / "a.png") == 255).all()
+class TestUnreadable:
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        fill(tmp_path, range(50))
+        for name in ("9.png", "32.png", "5.png"):
+            (tmp_path / name).write_bytes(b"no picture")
+        return tmp_path
 
-    def test_wide_pixels_are_refused_rather_than_clipped(self, tmp_path: Path) -> None:
-        Image.fromarray(np.full((4, 4), 60_000, np.uint16)).save(tmp_path / "a.png")
-        with pytest.raises(ValueError, match=r"a\.png has pixels of mode 'I;16', want 8 bits a channel"):
-            self.read(tmp_path / "a.png")
+    @pytest.mark.parametrize("cached", [True, False])
+    def test_all_are_listed_at_once(self, root: Path, cached: bool) -> None:
+        with pytest.raises(ValueError, match=r"3 of 50 pictures in .* cannot be read") as error:
+            ImageFolder(root, size=4, cache=cached)
+        listed = [line.split(":")[0] for line in str(error.value).splitlines()[1:]]
+        assert listed == ["  32.png", "  5.png", "  9.png"]
 
-    @pytest.mark.parametrize("extension", ["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm"])
-    @pytest.mark.parametrize("kept", [0, 10, 60])
-    def test_a_broken_one_is_named(self, tmp_path: Path, extension: str, kept: int) -> None:
-        file = tmp_path / f"broken.{extension}"
-        noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-        Image.fromarray(noise).save(file)
-        file.write_bytes(file.read_bytes()[:kept])
-        with pytest.raises(ValueError, match=rf"cannot read the picture .*broken\.{extension}: .*mend or remove"):
-            self.read(file)
+    @pytest.mark.parametrize("cached", [True, False])
+    def test_they_may_be_skipped(self, root: Path, cached: bool) -> None:
+        for _ in range(2):
+            data = ImageFolder(root, size=4, on_error="skip", cache=cached)
+            assert [brightness(split) for split in splits(data)][1:] == [{35}, {23, 27, 31, 41, 49}]
+
+
+class TestCache:
+    def test_cached_pictures_are_the_decoded_ones(self, tmp_path: Path, cache: Path) -> None:
+        fill(tmp_path, range(60), size=(9, 7))
+        kept, anew = (ImageFolder(tmp_path, size=(4, 6), cache=cached) for cached in (True, False))
+        assert any(cache.rglob("*.uint8"))
+        for a, b in zip(splits(kept), splits(anew), strict=True):
+            assert whole(a)[0].equal(whole(b)[0])
+            assert a.spec.shape == whole(a)[0].shape[1:] == (3, 4, 6)
+
+    def test_another_division_uses_the_same_entry(self, tmp_path: Path, cache: Path) -> None:
+        """The cache holds grey values: levels, draws and flips are not in its key."""
+        fill(tmp_path, range(60))
+        for options in ({}, {"levels": 2}, {"flip": True, "seed": 3}):
+            ImageFolder(tmp_path, size=4, **options)
+        assert len(list(cache.rglob("*.uint8"))) == 1
+        ImageFolder(tmp_path, size=4, grey=True)
+        assert len(list(cache.rglob("*.uint8"))) == 2
+
+
+def test_training_alone_is_augmented(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(tmp_path / f"{number}.png")
+    plain = ImageFolder(tmp_path, size=8, grey=True)
+    augmented = ImageFolder(tmp_path, size=8, grey=True, flip=True, shift=2)
+    for a, b in zip(splits(plain), splits(augmented), strict=True):
+        first, again, later = (whole(b, epoch)[0] for epoch in (0, 0, 1))
+        assert first.equal(again)
+        assert first.equal(later) == (b is not augmented.train)
+        assert first.equal(whole(a)[0]) == (b is not augmented.train)
 
 
 @pytest.mark.parametrize("grey", [True, False])
@@ -164,7 +208,9 @@ class TestMistakesAreNamed:
             ImageFolder(tmp_path, size=4)
 
     def test_too_few_pictures(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"2 pictures in .* leave the \w+ split empty: root needs more"):
+        with pytest.raises(
+            ValueError, match=r"2 pictures in .* leave the \w+ split empty: root needs more, at least 3"
+        ):
             ImageFolder(fill(tmp_path, range(2)), size=4)
 
     def test_pictures_inside_and_outside_of_classes(self, tmp_path: Path) -> None:
@@ -177,6 +223,10 @@ class TestMistakesAreNamed:
         ("options", "message"),
         [
             ({"size": 0}, "size=0 must be at least 1"),
+            ({"size": 4, "shift": -1}, "shift=-1 must be at least 0"),
+            ({"size": 4, "on_error": "ignore"}, "on_error='ignore' must be 'raise' or 'skip'"),
+            ({"size": 4, "fit": "fill"}, "fit='fill' must be"),
+            ({"size": 4, "splits": "none.csv"}, "none.csv cannot be read as a csv file"),
             ({"size": 4, "levels": 1}, "levels=1 must lie in 2 .. 256"),
             ({"size": 4, "levels": 3, "binarisation": "dynamic"}, "'dynamic' makes two levels, but levels=3"),
         ],

@@ -124,6 +124,30 @@ class TestPublishedDataSets:
             "or `download: true` to fetch them"
         )
 
+    def test_classes_have_names(self, make: type[PublishedImages], tmp_path: Path) -> None:
+        shape, write, _ = KINDS[make]
+        write(tmp_path, fake(60, shape, seed=0), fake(20, shape, seed=1))
+        data = make(tmp_path, levels=2)
+        names = {FashionMNIST: "Ankle boot", CIFAR10: "truck", KMNIST: "wo"}
+        assert len(data.class_names[0]) == 10
+        assert data.class_names[0][9] == names.get(make, "9")
+        assert data.test.class_names == data.class_names
+
+    def test_a_damaged_file_is_named_with_the_cure(
+        self, make: type[PublishedImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shape, write, _ = KINDS[make]
+        for kept in (0, 50):
+            folder = tmp_path / str(kept)
+            folder.mkdir()
+            write(folder, fake(60, shape, seed=0), fake(20, shape, seed=1))
+            file = folder / make.files[0]
+            file.write_bytes(file.read_bytes()[:kept])
+            with pytest.raises(ValueError, match="remove the file and set `download: true`, or copy it anew") as error:
+                make(folder, levels=2)
+            assert str(folder) in str(error.value)
+            assert "\n" not in str(error.value)
+
     def test_options_are_checked_before_files(self, make: type[PublishedImages], tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"levels=300 must lie in 2 .. 256"):
             make(tmp_path, levels=300)
@@ -139,6 +163,12 @@ def test_download_is_left_to_torchvision(
         lambda self: any(tmp_path.iterdir()) or write(tmp_path, fake(60, shape, seed=0), fake(20, shape, seed=1)),
     )
     assert len(make(tmp_path, levels=2, download=True).test) == 20
+
+
+def test_too_few_images_for_a_validation_set_are_refused(tmp_path: Path) -> None:
+    write_idx(tmp_path, "MNIST", fake(5, GREY, seed=0), fake(5, GREY, seed=1))
+    with pytest.raises(ValueError, match=r"MNIST: 5 training images in .*; want at least 6"):
+        MNIST(tmp_path, levels=2)
 
 
 def test_the_base_cannot_be_made(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Batches are a pure function of (seed, step), whoever asks; evaluation sees every example once."""
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pixelvae.data.spec import DataSpec
-from pixelvae.data.splits import Batches, BatchKey, DataSet, Split, sequential
+from pixelvae.data.splits import Batches, BatchKey, DataSet, Split, sequential, spread, spread_over_classes
 
 
 class Numbers(Split):
@@ -110,6 +110,84 @@ class TestSequential:
     def test_refuses_an_empty_batch_at_once(self) -> None:
         with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
             sequential(Numbers(23), 0)
+
+
+SIZES = (60, 100, 360, 500, 1297, 10_000)
+
+
+class TestSpread:
+    @pytest.mark.parametrize("num_examples", SIZES)
+    @pytest.mark.parametrize("n", [1, 2, 3, 8, 50, 59, 60])
+    def test_gives_as_many_different_positions_in_order(self, num_examples: int, n: int) -> None:
+        indices = spread(num_examples, n).tolist()
+        assert len(indices) == n
+        assert indices == sorted(set(indices))
+        assert 0 <= indices[0] <= indices[-1] < num_examples
+
+    @pytest.mark.parametrize("num_examples", SIZES)
+    @pytest.mark.parametrize("classes", [2, 3, 5, 10])
+    def test_reaches_each_class_of_a_sorted_split_and_of_an_alternating_one(
+        self, num_examples: int, classes: int
+    ) -> None:
+        indices = spread(num_examples, 4 * classes)
+        assert len(set((indices * classes // num_examples).tolist())) == classes
+        assert len(set((indices % classes).tolist())) == classes
+
+    @pytest.mark.parametrize("num_examples", SIZES)
+    def test_gaps_have_at_most_three_sizes(self, num_examples: int) -> None:
+        for n in (5, 20, 50):
+            assert len(set(spread(num_examples, n).diff().tolist())) <= 3
+
+    def test_more_positions_hold_fewer_ones(self) -> None:
+        chosen = [set(spread(500, n).tolist()) for n in range(1, 500)]
+        assert all(few < more for few, more in pairwise(chosen))
+
+    @pytest.mark.parametrize("n", [7, 8, None])
+    def test_gives_the_whole_where_no_fewer_are_wanted(self, n: int | None) -> None:
+        assert spread(7, n).tolist() == list(range(7))
+
+    def test_evaluation_takes_them(self) -> None:
+        keys = list(sequential(Numbers(100), 8, max_examples=20))
+        assert [len(key.indices) for key in keys] == [8, 8, 4]
+        assert torch.cat([key.indices for key in keys]).equal(spread(100, 20))
+
+    @pytest.mark.parametrize("n", [0, -1])
+    def test_refuses_none(self, n: int) -> None:
+        with pytest.raises(ValueError, match=f"must be at least 1, got {n}"):
+            spread(10, n)
+
+
+class Sorted(Numbers):
+    """Sorted by class: nine tenths are of class 0, the rest of the others."""
+
+    def labels(self, indices: Tensor) -> Tensor:
+        nine_tenths = self.num_examples * 9 // 10
+        return torch.where(indices < nine_tenths, 0, indices - nine_tenths + 1)[:, None]
+
+
+class TestSpreadOverClasses:
+    def test_prefers_different_classes(self) -> None:
+        split = Sorted(100)
+        assert split.labels(spread_over_classes(split, 8)).flatten().unique().numel() == 8
+
+    def test_takes_all_classes_in_turn(self) -> None:
+        split = Sorted(20)
+        assert sorted(split.labels(spread_over_classes(split, 6)).flatten().tolist()) == [0, 0, 0, 0, 1, 2]
+
+    def test_gives_all_where_there_are_no_more(self) -> None:
+        assert spread_over_classes(Sorted(5), 8).tolist() == [0, 1, 2, 3, 4]
+
+    def test_without_labels_it_is_spread(self) -> None:
+        split = Numbers(50)
+        split.spec = split.spec._replace(num_classes=())
+        assert spread_over_classes(split, 6).equal(spread(50, 6))
+
+
+def test_classes_without_names_have_their_numbers() -> None:
+    split = Numbers(3)
+    split.spec = split.spec._replace(num_classes=(2, 3))
+    assert split.class_names == (("0", "1"), ("0", "1", "2"))
+    assert split.files(torch.arange(3)) == []
 
 
 @pytest.mark.parametrize("abstract", [Split, DataSet])

@@ -9,7 +9,7 @@ import torch
 from families import DECODERS, by_name, random_levels, sites_of
 from tiny import assert_gradient
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = pytest.mark.usefixtures("float64", "on_device")
 CONTEXT_DIM = 2
 every_decoder = pytest.mark.parametrize("case", **by_name(DECODERS))
 every_context = pytest.mark.parametrize("kind", ["none", "vector", "map"])

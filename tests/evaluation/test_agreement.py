@@ -7,7 +7,8 @@ from pixelvae import Digits
 from pixelvae.data import BatchKey, DataSpec
 from pixelvae.evaluation import agreement
 from pixelvae.evaluation.agreement import Classifier, accuracy, reconstruction_agreement, train_classifier
-from small_runs import small_data, small_model
+from pixelvae.models.assembly import build
+from small_runs import CONFIG, small_data, small_model
 
 CPU = torch.device("cpu")
 
@@ -50,7 +51,7 @@ def test_it_depends_on_the_seed_alone_and_leaves_the_global_generator_as_it_was(
 
 def test_a_perfect_copy_agrees_as_often_as_the_original(data, classifier, monkeypatch):
     drawing(monkeypatch, lambda x: x)
-    found = reconstruction_agreement(small_model(), classifier, data.test, seed=0, device=CPU)
+    found = reconstruction_agreement(build(CONFIG, data.spec), classifier, data.test, seed=0, device=CPU)
     assert found.reconstructions == found.originals == pytest.approx(accuracy(classifier, data.test, device=CPU))
     assert found.num_images == 300
 
@@ -58,14 +59,17 @@ def test_a_perfect_copy_agrees_as_often_as_the_original(data, classifier, monkey
 def test_draws_of_another_image_agree_by_chance_and_those_of_the_class_agree(data, classifier, monkeypatch):
     drawing(monkeypatch, lambda x: x.roll(1, 0))
     monkeypatch.setattr(agreement, "default_batch_size", lambda _: 37)
-    found = reconstruction_agreement(small_model(), classifier, data.test, seed=0, device=CPU, max_images=200)
+    found = reconstruction_agreement(
+        build(CONFIG, data.spec), classifier, data.test, seed=0, device=CPU, max_images=200
+    )
     assert found.reconstructions < 0.2
     assert found.originals > 0.9
     assert found.num_images == 200
 
 
-def test_a_draw_depends_on_its_image_and_not_on_the_batch(classifier, monkeypatch):
+def test_a_draw_depends_on_its_image_and_not_on_the_batch(monkeypatch):
     model, split = small_model().eval(), small_data().test
+    classifier = Classifier(split.spec).eval()
     model.encoder.linear.weight.data.mul_(30)
     real, seen = agreement.reconstruct, {10: [], 3: []}
     for size, drawn in seen.items():

@@ -6,14 +6,18 @@ import pytest
 import torch
 
 from pixelvae import AutoregressiveModel, Categorical, DataSpec, VectorContext, WaveNet
-from pixelvae.data import BatchKey
+from pixelvae.data import BatchKey, spread
 from pixelvae.data.audio import AudioSplit, Recording
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_importance_weighted
 from pixelvae.models.assembly import build
 from small_runs import CONFIG, small_data, small_model
 
-WORLD = World(torch.device("cpu"))
+
+@pytest.fixture
+def world(device):
+    """One process, on the CPU or CUDA."""
+    return World(device)
 
 
 @pytest.fixture(scope="module")
@@ -21,46 +25,57 @@ def held_out():
     return small_data().test
 
 
-def without_latents():
+def without_latents(world):
     config = CONFIG | {"encoder": None, "prior": None, "latent_dim": 0}
-    return build(config, small_data().spec).eval()
+    return build(config, small_data().spec).to(world.device).eval()
+
+
+def first(n, split, world):
+    """x and y of the first n examples, on the device."""
+    return (part.to(world.device) for part in split[BatchKey(torch.arange(n), 0)])
 
 
 @pytest.mark.parametrize("batch_size", [7, 100, 1000])
-def test_the_mean_is_over_images_whatever_the_batch(held_out, batch_size):
+def test_the_mean_is_over_images_whatever_the_batch(held_out, batch_size, world):
     """300 is not a multiple of 7: a mean of batch means, or a dropped last batch, would show."""
-    model = without_latents()
-    x, y = held_out[BatchKey(torch.arange(len(held_out)), 0)]
+    model = without_latents(world)
+    x, y = first(len(held_out), held_out, world)
     expected = model.log_px(x, None, y).double().mean().item()
-    bounds = evaluate_bound(model, held_out, seed=0, world=WORLD, batch_size=batch_size)
+    bounds = evaluate_bound(model, held_out, seed=0, world=world, batch_size=batch_size)
     assert bounds.num_images == len(held_out) == 300
     assert bounds.elbo == pytest.approx(expected, abs=1e-4)
     assert bounds.kl == 0
+    stderr = (model.log_px(x, None, y).double().std() / len(x) ** 0.5).item()
+    assert bounds.stderr == pytest.approx(stderr, rel=1e-4)
 
 
-def test_terms_add_up_and_the_kl_is_the_true_one(held_out):
-    model = small_model().eval()
-    bounds = evaluate_bound(model, held_out, seed=0, world=WORLD)
-    x, y = held_out[BatchKey(torch.arange(len(held_out)), 0)]
+def test_terms_add_up_and_the_kl_is_the_true_one(held_out, world):
+    model = small_model().to(world.device).eval()
+    bounds = evaluate_bound(model, held_out, seed=0, world=world)
+    x, y = first(len(held_out), held_out, world)
     q = model.encoder(x, y)
     kl = model.prior.kl(q, q.mean).mean(0).detach()
-    torch.testing.assert_close(bounds.kl_groups.float(), kl, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(bounds.kl_groups.float(), kl.cpu(), rtol=1e-4, atol=1e-6)
     assert bounds.elbo == pytest.approx(bounds.log_px - float(kl.sum()), abs=1e-4)
 
 
-def test_max_images_takes_whole_batches_from_the_start(held_out):
-    model = without_latents()
-    x, y = held_out[BatchKey(torch.arange(60), 0)]
-    bounds = evaluate_bound(model, held_out, seed=0, world=WORLD, batch_size=20, max_images=50)
-    assert bounds.num_images == 60
-    assert bounds.elbo == pytest.approx(model.log_px(x, None, y).mean().item(), abs=1e-4)
+def test_max_images_are_spread_over_the_split(held_out, world):
+    """Both bounds take the same ones, which no batch size changes."""
+    model = without_latents(world)
+    x, y = (tensor.to(world.device) for tensor in held_out[BatchKey(spread(300, 50), 0)])
+    options = {"seed": 0, "world": world, "batch_size": 20, "max_images": 50}
+    bounds = evaluate_bound(model, held_out, **options)
+    weighted = evaluate_importance_weighted(model, held_out, num_samples=1, **options)
+    assert bounds.num_images == weighted.num_images == 50
+    expected = model.log_px(x, None, y).mean().item()
+    assert (bounds.elbo, weighted.log_px) == pytest.approx((expected, expected), abs=1e-4)
 
 
-def test_more_importance_samples_tighten_the_bound(held_out):
-    model = small_model().eval()
+def test_more_importance_samples_tighten_the_bound(held_out, world):
+    model = small_model().to(world.device).eval()
     with torch.no_grad():  # a posterior far from the prior makes the gap visible
         model.encoder.linear.bias[:3] += 1.0
-    options = {"seed": 0, "world": WORLD}
+    options = {"seed": 0, "world": world}
     elbo = evaluate_bound(model, held_out, **options).elbo
     one, four, many = (
         evaluate_importance_weighted(model, held_out, num_samples=s, **options).log_px for s in (1, 4, 32)
@@ -69,22 +84,24 @@ def test_more_importance_samples_tighten_the_bound(held_out):
     assert one < four < many
 
 
-def test_exactly_as_many_importance_samples_are_drawn_as_asked_for(held_out, monkeypatch):
-    model, drawn = small_model().eval(), []
-    monkeypatch.setattr(model, "draw_noise", lambda n, g: drawn.append(n) or torch.zeros(n, model.latent_dim))
-    given = evaluate_importance_weighted(model, held_out, num_samples=5, seed=0, world=WORLD, batch_size=100)
+def test_exactly_as_many_importance_samples_are_drawn_as_asked_for(held_out, monkeypatch, world):
+    model, drawn = small_model().to(world.device).eval(), []
+    monkeypatch.setattr(
+        model, "draw_noise", lambda n, g: drawn.append(n) or torch.zeros(n, model.latent_dim, device=world.device)
+    )
+    given = evaluate_importance_weighted(model, held_out, num_samples=5, seed=0, world=world, batch_size=100)
     assert drawn == [100] * 15
     assert (given.num_samples, given.num_images) == (5, 300)
     with pytest.raises(ValueError, match="num_samples=0"):
-        evaluate_importance_weighted(model, held_out, num_samples=0, seed=0, world=WORLD)
+        evaluate_importance_weighted(model, held_out, num_samples=0, seed=0, world=world)
 
 
-def test_without_latents_the_bound_is_exact_and_one_sample_enough(held_out):
-    model = without_latents()
-    given = evaluate_importance_weighted(model, held_out, num_samples=50, seed=0, world=WORLD)
+def test_without_latents_the_bound_is_exact_and_one_sample_enough(held_out, world):
+    model = without_latents(world)
+    given = evaluate_importance_weighted(model, held_out, num_samples=50, seed=0, world=world)
     assert given.num_samples == 1
-    assert given.log_px == pytest.approx(evaluate_bound(model, held_out, seed=0, world=WORLD).elbo, abs=1e-6)
-    x, y = held_out[BatchKey(torch.arange(len(held_out)), 0)]
+    assert given.log_px == pytest.approx(evaluate_bound(model, held_out, seed=0, world=world).elbo, abs=1e-6)
+    x, y = first(len(held_out), held_out, world)
     spread = model.log_px(x, None, y).double().std().item() / math.sqrt(300)
     assert given.stderr == pytest.approx(spread, rel=1e-4)
 
@@ -93,14 +110,15 @@ def test_bits_per_dim_of_a_uniform_model_is_log2_of_the_levels():
     assert bits_per_dim(-3072 * math.log(256), 3072) == pytest.approx(8.0)
 
 
-def test_bits_are_divided_by_the_samples_that_are_there():
+def test_bits_are_divided_by_the_samples_that_are_there(world):
     """A uniform model of three levels costs log2(3) bits for every sample of sound, and padding costs nothing."""
     spec = DataSpec((1, 10), 3)
     recordings = [Recording(torch.randint(3, (size,), dtype=torch.uint8), ()) for size in (3, 10, 25, 1, 6)]
     split = AudioSplit("test", recordings, spec, seed=0)
     model = AutoregressiveModel(spec, likelihood=Categorical, decoder=uniform_wavenet, context=VectorContext)
+    model = model.to(world.device)
     for batch_size in (None, 2):
-        bounds = evaluate_bound(model, split, seed=0, world=WORLD, batch_size=batch_size)
+        bounds = evaluate_bound(model, split, seed=0, world=world, batch_size=batch_size)
         assert bounds.num_dims == pytest.approx((3 + 10 + 10 + 1 + 6) / 5)
         assert bits_per_dim(bounds.elbo, bounds.num_dims) == pytest.approx(math.log2(3))
 
@@ -112,5 +130,5 @@ def uniform_wavenet(spec, num_params, context_dim):
     return decoder
 
 
-def test_every_value_of_an_image_is_counted(held_out):
-    assert evaluate_bound(without_latents(), held_out, seed=0, world=WORLD).num_dims == 64
+def test_every_value_of_an_image_is_counted(held_out, world):
+    assert evaluate_bound(without_latents(world), held_out, seed=0, world=world).num_dims == 64

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pixelvae.data import BatchKey
+from pixelvae.data import BatchKey, spread
 from pixelvae.evaluation.probes import labels, pixels, probe, probe_latents, probe_pixels
 from small_runs import CONFIG, small_data, small_model
 
@@ -85,9 +85,9 @@ def test_pixels_and_labels_belong_together_and_keep_their_order():
     x, y = data.train[BatchKey(torch.tensor([0, 1296]), 0)]
     np.testing.assert_array_equal(pixels(data.train)[[0, -1]], x.flatten(1).numpy())
     np.testing.assert_array_equal(labels(data.train)[[0, -1]], y[:, 0])
-    spread = labels(data.train, 400)
-    assert len(spread) == len(pixels(data.train, 400)) == 400
-    np.testing.assert_array_equal(spread, labels(data.train)[np.arange(400) * 1297 // 400])
+    some = labels(data.train, 400)
+    assert len(some) == len(pixels(data.train, 400)) == 400
+    np.testing.assert_array_equal(some, labels(data.train)[spread(1297, 400)])
 
 
 def test_digits_are_told_apart_by_pixels_and_less_by_a_few_components():
@@ -102,7 +102,7 @@ def test_the_means_of_a_model_are_probed_on_the_same_examples():
     model = small_model(CONFIG | {"class_conditional": False}).eval()
     data = small_data()
     found = probe_latents(model, data, data.test, device=torch.device("cpu"), max_images=500)
-    x, _ = data.train[BatchKey(torch.arange(500) * 1297 // 500, 0)]
+    x, _ = data.train[BatchKey(spread(1297, 500), 0)]
     x_test, _ = data.test[BatchKey(torch.arange(300), 0)]
     with torch.inference_mode():
         means = model.encoder(x).mean.numpy(), model.encoder(x_test).mean.numpy()

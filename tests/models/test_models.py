@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from families import DECODERS, PRIORS, SMALL_CNN, by_name, random_levels
 from pixelvae import (
@@ -181,22 +180,21 @@ def test_bound_is_reproduced_by_its_noise():
 @pytest.mark.parametrize(
     "x",
     [torch.zeros(2, *s, dtype=t) for s, t in [((1, 2, 3), torch.long), ((2, 2), torch.long), ((3, 2, 2), torch.long)]]
-    + [torch.zeros(2, 1, 2, 2, dtype=t) for t in (torch.float32, torch.uint8)],
-    ids=["wide", "flat", "rgb", "float", "uint8"],
+    + [torch.zeros(2, 1, 2, 2, dtype=t) for t in (torch.float32, torch.bool)],
+    ids=["wide", "flat", "rgb", "float", "bool"],
 )
 def test_refuses_x_of_the_wrong_shape_or_type(make, x):
     """By name, with what it got and what it wants, before anything is computed."""
     model = make()
-    with pytest.raises(ValueError, match="the model wants int64 levels"):
+    wanted = r"the model wants \(B, 1, 2, 2\)|levels are integers 0 \.\. 1"
+    with pytest.raises(ValueError, match=wanted):
         random_bound(model, x)
-    with pytest.raises(ValueError, match="the model wants int64 levels"):
+    with pytest.raises(ValueError, match=wanted):
         model.log_weights(x, num_samples=1, generator=torch.Generator())
 
 
 @pytest.mark.parametrize("make", [partial(vae, TWO_KINDS), partial(autoregressive, DECODERS[0], (2, 3))])
-@pytest.mark.parametrize(
-    ("y", "message"), [(None, "y has shape None"), ([[0]], r"wants \(B, 2\)"), ([[0, 3]], "outside")]
-)
+@pytest.mark.parametrize(("y", "message"), [(None, "y is missing"), ([[0]], r"wants \(B, 2\)"), ([[0, 3]], "outside")])
 def test_refuses_missing_or_impossible_labels(make, y, message):
     """A class-conditional model does not guess."""
     model = make()
@@ -268,7 +266,7 @@ def test_encode_and_kl_are_those_of_the_bound():
     bound, q = model(x, y, noise=noise), model.encode(x, y)
     assert torch.equal(q.mean, bound.posterior.mean)
     assert torch.equal(model.kl(q, q.rsample(noise)), bound.kl_groups)
-    with pytest.raises(ValueError, match="the model wants int64 levels"):
+    with pytest.raises(ValueError, match="levels are integers"):
         model.encode(x.float())
 
 
@@ -290,19 +288,3 @@ def test_latents_of_a_model_without_them_are_refused(verb):
     x = random_levels(2, model.spec)
     with pytest.raises(ValueError, match="has no latents"):
         verb(model, x, torch.zeros(2, 3))
-
-
-# FlowPrior is built with torch.unique, which has no pretended result.
-@pytest.mark.parametrize("prior", **by_name({name: prior for name, prior in PRIORS.items() if name != "flow"}))
-def test_random_numbers_are_drawn_on_the_cpu_and_follow_the_model(prior):
-    """On a pretended GPU, which refuses tensors of the CPU: all generators are of the CPU, all results of the GPU."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        with torch.device("cuda"):
-            model, x = vae(prior=prior, latent_dim=2), random_levels(3, BINARY)
-        cpu = torch.Generator()
-        noise = model.draw_noise(3, cpu)
-        sources = generation.generators(0, 3)
-        drawn = [noise, model.draw_latents(sources), generation.uniforms(model, sources), model(x, noise=noise).elbo]
-        drawn += [model.log_weights(x, num_samples=2, generator=cpu), model.encode(x).mean]
-    assert {tensor.device.type for tensor in drawn} == {model.device.type} == {"cuda"}
-    assert {source.device.type for source in sources} == {"cpu"}

@@ -43,6 +43,28 @@ def test_a_cloud_has_every_point_in_its_class_s_colour():
     assert texts(figure) == ["Title", "Caption", "3", "4", "5", "6", "7", "one", "two"]
 
 
+def test_a_cloud_shows_the_names_of_classes():
+    names = ["aeroplane", "bird", "cat"]
+    figure = cloud(torch.randn(30, 2), torch.tensor([0, 2]).repeat(15), title="t", class_names=names)
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["aeroplane", "cat"]
+    assert {text.get_text() for text in axes.texts} == {"aeroplane", "cat"}
+
+
+def test_names_of_classes_do_not_cover_one_another():
+    names = ["one long name", "another long name", "a third long name"]
+    points = torch.tensor([[0.0, 0.0], [0.01, 0.0], [5.0, 5.0]])
+    texts = cloud(points, torch.arange(3), title="t", class_names=names).axes[0].texts
+    assert [text.get_visible() for text in texts] == [True, False, True]
+
+
+def test_no_marker_is_cut_by_the_frame():
+    points = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    assert all(not drawn.get_clip_on() for drawn in cloud(points, None, title="t").axes[0].collections)
+    classes = torch.tensor([0, 1])
+    assert all(not drawn.get_clip_on() for drawn in cloud(points, classes, title="t").axes[0].collections)
+
+
 @pytest.mark.parametrize("classes", [None, torch.arange(100) % (MAX_NAMED + 1)])
 def test_a_cloud_without_classes_or_with_many_has_no_legend(classes):
     figure = cloud(torch.randn(100, 2), classes, title="t")
@@ -50,12 +72,15 @@ def test_a_cloud_without_classes_or_with_many_has_no_legend(classes):
     assert len(figure.axes) == (1 if classes is None else 2)
 
 
-@pytest.mark.parametrize("num_classes", [3, MAX_NAMED])
-def test_nothing_that_a_cloud_says_is_cut_off(num_classes):
+@pytest.mark.parametrize(
+    ("num_classes", "names"), [(3, []), (MAX_NAMED, []), (3, ["a rather long name of a class", "b", "c"])]
+)
+def test_nothing_that_a_cloud_says_is_cut_off(num_classes, names):
     figure = cloud(
         torch.randn(200, 2) * 1000,
         torch.arange(200) % num_classes,
         title="Title",
+        class_names=names,
         axis_labels=["one", "two"],
         caption="word " * 60,
     )

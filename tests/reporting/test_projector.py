@@ -1,5 +1,7 @@
 """What TensorBoard's projector will read, and its pictures."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pixelvae.evaluation.embedding import Posteriors
+from pixelvae.reporting import projector
 from pixelvae.reporting.figures import samples
 from pixelvae.reporting.projector import sprites, write_latents
 
@@ -49,6 +52,30 @@ def test_every_sprite_is_its_image(tmp_path, shape):
     for i, image in enumerate(wanted):
         top, left = i // 4 * side, i % 4 * side
         assert np.array_equal(sheet[top : top + side, left : left + side], image)
+
+
+def test_points_are_labelled_by_file_and_class_name(tmp_path):
+    seen, names = points(3, kinds=2), [[f"animal {i}" for i in range(9)], [f"speaker {i}" for i in range(9)]]
+    files = ["birds/a.png", "b\tc.png", "d.png"]
+    folder = write_latents(tmp_path, seen, {}, levels=4, step=0, class_names=names, files=files)
+    rows = table(folder / "metadata.tsv")
+    assert [row[0] for row in rows[1:]] == ["birds/a.png", "b c.png", "d.png"], "a tab would begin another column"
+    assert [row[1:3] for row in rows[1:]] == [[names[0][a], names[1][b]] for a, b in seen.y.tolist()]
+
+
+@pytest.mark.parametrize(("n", "side", "wanted"), [(3000, 160, 96), (100, 90, 90), (9000, 96, 86)])
+def test_a_sheet_of_sprites_is_never_too_large_for_the_page(n, side, wanted):
+    """Images are reduced, not left out: 3,000 of 160 pixels would be a sheet of 8,800."""
+    x = torch.zeros(1, 1, side, side, dtype=torch.long).expand(n, -1, -1, -1)
+    thumbnails = sprites(x, levels=2)
+    assert thumbnails.shape == (n, 1, wanted, wanted)
+    assert math.ceil(n**0.5) * wanted <= 8192
+
+
+def test_a_reduced_sprite_is_the_mean_of_its_pixels(monkeypatch):
+    monkeypatch.setattr(projector, "MAX_THUMBNAIL", 2)
+    x = torch.tensor([[0, 3, 3, 3], [3, 0, 3, 3], [0, 0, 1, 2], [0, 0, 2, 1]])
+    assert sprites(x[None, None], levels=4)[0, 0].tolist() == [[0.5, 1.0], [0.0, 0.5]]
 
 
 def test_sprites_are_squares_with_the_image_in_the_middle():

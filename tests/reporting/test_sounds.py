@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.io import wavfile
 
-from pixelvae.data.audio import read_wav
+from pixelvae.data.sound_files import read_sound
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.transforms import mu_law_decode, mu_law_encode
 from pixelvae.reporting.figures import render
@@ -32,7 +32,7 @@ def test_levels_survive_the_file(tmp_path, levels):
     """16 bits are finer than 256 levels of μ-law: what is read again is what was written."""
     x = torch.arange(levels)
     save_wav(tmp_path / "sounds" / "a.wav", mu_law_decode(x, levels), RATE)
-    assert torch.equal(mu_law_encode(read_wav(tmp_path / "sounds" / "a.wav", RATE), levels), x)
+    assert torch.equal(mu_law_encode(read_sound(tmp_path / "sounds" / "a.wav", RATE), levels), x)
 
 
 def test_a_wav_file_is_of_16_bits_and_the_rate_and_clipped_at_both_ends():

@@ -101,12 +101,12 @@ def test_a_rate_is_reached_within_five_percent_whatever_the_decoder_and_held(tmp
     kl = [float(record.kl_groups.sum()) for record in seen.seen]
     for end in (600, 650, 700):
         assert sum(kl[end - 50 : end]) / 50 == pytest.approx(4.0, rel=0.05), end
-    assert len({record.beta for record in seen.seen}) == 700  # the multiplier is in the log
+    assert len({record.beta for record in seen.seen}) > 650  # the multiplier is in the log
 
 
-@pytest.mark.parametrize("prior", ["StandardNormal", "FlowPrior"])
-def test_a_rate_is_information_even_where_the_decoder_is_deaf_to_its_latents(tmp_path, prior):
-    """A narrow posterior that stands still would have the KL too, and so would one far from the prior."""
+@pytest.mark.parametrize("prior", ["StandardNormal", "FlowPrior", "VampPrior"])
+def test_a_rate_is_information_even_where_the_decoder_ignores_its_latents(tmp_path, prior):
+    """A narrow posterior that does not depend on x would have the KL too, and so would one far from the prior."""
     model = small_model(CONFIG | {"class_conditional": False, "prior": {"class_path": prior}})
     for parameter in model.context.parameters():
         parameter.requires_grad_(False).zero_()
@@ -118,18 +118,17 @@ def test_a_rate_is_information_even_where_the_decoder_is_deaf_to_its_latents(tmp
     kl = [float(record.kl_groups.sum()) for record in seen.seen]
     assert sum(kl[-100:]) / 100 == pytest.approx(3.0, rel=0.05)
     health = latent_health(fitted.model, small_data().test, seed=0, device=torch.device("cpu"))
-    assert health.num_active == 3
-    assert health.mutual_information.nats > 0.6 * 3.0
+    assert health.mutual_information.nats > 0.8 * 3.0
 
 
 def test_the_best_model_is_one_that_holds_the_rate(tmp_path):
     """Much of a KL costs more than it buys: by the bound alone the best model is an early one, at another rate."""
     seen = Validations()
-    options = {"batch_size": 32, "validate_every": 50, "checkpoint_every": 500, "learning_rate": 5e-3}
-    small_fit(tmp_path, steps=500, objective=Objective(rate=25.0), observer=seen, **options)
+    options = {"batch_size": 32, "validate_every": 10, "checkpoint_every": 500, "learning_rate": 5e-3}
+    small_fit(tmp_path, steps=300, objective=Objective(rate=40.0), observer=seen, **options)
     best = evaluate_bound(load(tmp_path / "best"), small_data().validation, seed=0, world=World(torch.device("cpu")))
-    assert best.kl == pytest.approx(25.0, rel=0.1)
-    assert best.elbo == pytest.approx(max(b.elbo for b in seen.seen if abs(b.kl / 25.0 - 1) <= 0.1), abs=1e-4)
+    assert best.kl == pytest.approx(40.0, rel=0.1)
+    assert best.elbo == pytest.approx(max(b.elbo for b in seen.seen if abs(b.kl / 40.0 - 1) <= 0.1), abs=1e-4)
     assert best.elbo < max(b.elbo for b in seen.seen) - 1
 
 
@@ -279,7 +278,7 @@ def test_nothing_to_resume_is_an_error(tmp_path):
 
 def test_a_resumed_run_keeps_its_seed(tmp_path):
     small_fit(tmp_path, steps=1)
-    with pytest.raises(ValueError, match="seed=1"):
+    with pytest.raises(ValueError, match="seed: 0 -> 1"):
         small_fit(tmp_path, steps=2, seed=1, resume=True)
 
 
@@ -294,4 +293,7 @@ def test_the_configuration_is_kept_with_the_checkpoint(tmp_path):
     import yaml
 
     small_fit(tmp_path, steps=1)
-    assert yaml.safe_load((tmp_path / "last/config.yaml").read_text()) == CONFIG
+    kept = yaml.safe_load((tmp_path / "last/config.yaml").read_text())
+    assert kept.items() >= CONFIG.items()
+    assert kept["train"]["batch_size"] == 8  # what fit was given, whatever the caller's configuration says
+    assert kept["objective"]["beta"] == 1.0

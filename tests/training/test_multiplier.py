@@ -1,5 +1,7 @@
 """The multiplier finds the weight at which the KL is the rate."""
 
+import math
+
 import pytest
 import torch
 
@@ -14,7 +16,6 @@ def test_the_multiplier_settles_where_the_kl_is_the_rate(rate):
         for _ in range(2000):
             multiplier.update(rate * (1 + (wanted - multiplier.beta) / 5))
         assert multiplier.beta.item() == pytest.approx(wanted, rel=1e-3)
-        assert multiplier.kl.item() == pytest.approx(rate, rel=1e-3)
 
 
 def test_the_multiplier_moves_against_the_excess_and_goes_on_from_its_state():
@@ -22,14 +23,17 @@ def test_the_multiplier_moves_against_the_excess_and_goes_on_from_its_state():
     much, none = torch.tensor(60.0), torch.tensor(0.0)
     before = multiplier.beta
     multiplier.update(much)
-    assert before < multiplier.beta < before * 1.23  # however far off
+    assert before < multiplier.beta < before * 1.041  # however far off
     again.load_state_dict(multiplier.state_dict())
     for m in (multiplier, again):
         m.update(none)
     assert torch.equal(again.beta, multiplier.beta)
-    for _ in range(400):
+    for _ in range(27):
         multiplier.update(none)
-    assert multiplier.beta < 0 < again.beta
-    for _ in range(10_000):
-        multiplier.update(none)
-    assert multiplier.beta.item() == pytest.approx(-Multiplier.MAX_BETA)
+    assert multiplier.beta < 0 < before
+
+
+def test_a_multiplier_of_version_0_1_goes_on():
+    multiplier = Multiplier(3.0)
+    multiplier.load_state_dict({"u": math.asinh(0.7 / 0.001), "kl": 3.0})
+    assert multiplier.beta.item() == pytest.approx(0.7)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from pixelvae.latents.distributions import DiagonalNormal
-from pixelvae.latents.priors import StandardNormal
+from pixelvae.latents.information import information_lower_bound, normal_information
 from pixelvae.models.base import Bound
 from pixelvae.training.multiplier import Multiplier
-from pixelvae.training.objective import MIN_WEIGHT, Objective
+from pixelvae.training.objective import MIN_WEIGHT, NUM_OTHERS, Objective, rewarded_information
 
 
 def alone(value):
@@ -56,56 +56,60 @@ def test_a_negative_option_is_named(option):
         Objective(**{option: -1})
 
 
-def normal_bound(loc, scale, kl=None):
-    """The bound of two examples with this posterior; the KL is that to a standard normal prior, or given."""
-    q = DiagonalNormal(*(torch.tensor(part, dtype=torch.float64, requires_grad=True) for part in (loc, scale)))
-    kl_groups = StandardNormal(2).kl(q, q.mean) if kl is None else torch.full((2, 1), kl, requires_grad=True)
-    return Bound(torch.tensor([-3.0, -5.0]), kl_groups, q)
-
-
-MOVING = [[-2.0, 0.5], [2.0, 0.5]], [[0.5, 0.5], [0.5, 0.5]]  # ½ log(1 + 4 / ¼) = 1.42 nats
-STILL = [[1.0, 0.5], [1.0, 0.5]], [[0.01, 0.02], [0.01, 0.02]]
-
-
-@pytest.mark.parametrize(("posterior", "told"), [(MOVING, 0.5 * math.log(17)), (STILL, 0.0)])
 @pytest.mark.parametrize("beta", [-1.5, 0.0, 0.3, 4.0])
 @pytest.mark.parametrize("rate", [1.0, 3.0, 100.0])
-def test_a_rate_weighs_information_by_beta_and_all_else_by_no_less_than_one(posterior, told, beta, rate):
-    given = normal_bound(*posterior)
-    kl = given.kl.mean().item()
-    weight = beta + Multiplier.DAMPING * max(1, abs(beta)) * (kl / rate - 1) * min(1, kl / rate)
-    loss = Objective(rate=rate).loss(given, beta, alone).item()
-    assert loss == pytest.approx(weight * told + max(weight, 1) * (kl - told) + 4.0, rel=1e-6)
-
-
-def test_a_narrow_posterior_that_stands_still_is_pulled_to_the_prior_however_much_kl_is_wanted():
-    """A weight below 0 must not pay for a KL that tells nothing."""
-    given = normal_bound(*STILL)
-    of_loss, of_kl = (
-        torch.autograd.grad(value, given.posterior.scale, retain_graph=True)[0]
-        for value in (Objective(rate=100.0).loss(given, -1.0, alone), given.kl.mean())
+def test_a_rate_weighs_the_kl_by_beta_and_information_by_what_beta_lacks(beta, rate):
+    """The KL of the batch is 5 nats."""
+    given, information = bound([[1.0, 2.0], [3.0, 4.0]]), torch.tensor(2.0)
+    weight = beta + Multiplier.DAMPING * max(1, abs(beta)) * (5.0 / rate - 1) * min(1, 5.0 / rate)
+    loss = Objective(rate=rate).loss(given, beta, alone, information).item()
+    wanted = 4.0 + max(weight, MIN_WEIGHT) * 5.0 - max(MIN_WEIGHT - weight, 0) * 2.0
+    assert loss == pytest.approx(wanted, rel=1e-6)
+    assert Objective(rate=rate).loss(given, beta, alone).item() == pytest.approx(
+        4.0 + max(weight, MIN_WEIGHT) * 5.0, rel=1e-6
     )
-    torch.testing.assert_close(of_loss, of_kl)
-    assert (of_kl < 0).all()  # descent widens it
 
 
-@pytest.mark.parametrize("posterior", [MOVING, ([[-1e6, 0.0], [1e6, 0.0]], [[1.0, 1.0], [1.0, 1.0]]), None])
-def test_a_prior_never_learns_to_be_far_from_the_posterior(posterior):
-    """Whatever is wanted, descent lowers the KL; also of modes far apart, where the sum tells of more than there is."""
-    given = normal_bound(*(posterior or MOVING), kl=1.0)
-    given = given if posterior else given._replace(posterior=None)
-    Objective(rate=100.0).loss(given, -1.0, alone).backward()
-    torch.testing.assert_close(given.kl_groups.grad, torch.full((2, 1), MIN_WEIGHT / 2))  # of two examples
+def test_a_prior_never_learns_to_be_far_from_the_posterior():
+    """Descent lowers the KL, however much of it is wanted."""
+    given = bound([[1.0, 2.0], [3.0, 4.0]])
+    Objective(rate=100.0).loss(given, -5.0, alone, torch.tensor(1.0)).backward()
+    torch.testing.assert_close(given.kl_groups.grad, torch.full((2, 2), MIN_WEIGHT / 2))  # of two examples
 
 
-def test_information_beyond_the_kl_does_not_count():
-    """Two modes far apart hold log 2; the normal that fits them would tell of 13 nats."""
-    given = normal_bound([[-1e6, 0.0], [1e6, 0.0]], [[1.0, 1.0], [1.0, 1.0]], kl=1.0)
-    torch.testing.assert_close(Objective(rate=1.0).loss(given, 0.3, alone).item(), 0.3 * 1.0 + 4.0)
+def test_a_posterior_that_does_not_depend_on_x_is_not_rewarded():
+    """However narrow, and however far from the prior: neither value nor gradient asks for less width."""
+    shared = torch.tensor([0.01, 0.02], dtype=torch.double, requires_grad=True)
+    loc = torch.full((NUM_OTHERS, 2), 5.0, dtype=torch.double)
+    q = others = DiagonalNormal(loc, shared.expand_as(loc))
+    noise = torch.randn(NUM_OTHERS, 2, generator=torch.Generator().manual_seed(0)).double()
+    information = rewarded_information(q, q.rsample(noise), others, alone)
+    assert information.item() == pytest.approx(0, abs=1e-9)
+    assert torch.autograd.grad(information, shared)[0].abs().max() < 1e-6
+
+
+def test_copies_of_one_number_are_rewarded_once():
+    """Below the cap by the draw's own density, above it by the determinant."""
+    for spread in (1.0, 1000.0):
+        line = torch.linspace(-spread, spread, NUM_OTHERS).double()[:, None]
+        one, many = (DiagonalNormal(line.repeat(1, d), torch.ones(NUM_OTHERS, d).double()) for d in (1, 8))
+        # Eight copies of one number with noise of their own hold it more exactly, by a factor of √8: ln √8 nats.
+        rewards = [float(rewarded_information(q, q.loc, q, alone)) for q in (one, many)]
+        assert rewards[1] <= rewards[0] + 0.5 * math.log(8) + 1e-6
+    assert float(many.information().sum()) > 4 * rewards[1]  # the sum over latents, which must not be rewarded
+
+
+def test_above_what_the_examples_can_verify_the_normal_fit_counts():
+    apart = torch.linspace(-1e4, 1e4, NUM_OTHERS).double()[:, None]
+    q = DiagonalNormal(apart, torch.ones(NUM_OTHERS, 1).double())
+    assert float(rewarded_information(q, q.loc, q, alone)) == pytest.approx(float(normal_information(q)))
+    near = DiagonalNormal(apart / 1e4, q.scale)
+    lower = information_lower_bound(near, near.loc, near).mean()
+    assert float(rewarded_information(near, near.loc, near, alone)) == pytest.approx(float(lower))
 
 
 def test_a_rate_alone_weighs_the_kl():
-    with pytest.raises(ValueError, match=r"objective\.rate=0; wanted more than 0"):
+    with pytest.raises(ValueError, match=r"objective\.rate=0; wanted a number of more than 0"):
         Objective(rate=0)
     with pytest.raises(ValueError, match=r"objective\.rate=3\.0 .* free_bits=0\.5"):
         Objective(rate=3.0, free_bits=0.5)

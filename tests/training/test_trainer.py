@@ -27,17 +27,17 @@ class ReadsOfFloats(TorchDispatchMode):
         return function(*args, **kwargs or {})
 
 
-def trainer_and_batch(objective):
+def trainer_and_batch(objective, device):
     data = small_data()
     options = TrainingOptions(batch_size=8, compile="never", precision="float32")
-    trainer = Trainer(small_model(), options, objective, World(torch.device("cpu")), 0)
+    trainer = Trainer(small_model(), options, objective, World(device), 0)
     return trainer, data.train[next(iter(Batches(len(data.train), 8, seed=0)))]
 
 
 @pytest.mark.parametrize("objective", [Objective(warmup_steps=4), Objective(free_bits=0.1), Objective(rate=3.0)])
-def test_a_step_does_not_wait_for_the_device(objective):
+def test_a_step_does_not_wait_for_the_device(objective, device):
     """On an accelerator the host would stand still at each float; labels and counters are integers."""
-    trainer, batch = trainer_and_batch(objective)
+    trainer, batch = trainer_and_batch(objective, device)
     trainer.update(*batch)  # the optimizer makes its state
     with ReadsOfFloats() as reads:
         measured = trainer.update(*batch)
@@ -48,8 +48,8 @@ def test_a_step_does_not_wait_for_the_device(objective):
 
 
 @pytest.mark.parametrize("rate", [None, 3.0])
-def test_an_update_that_is_not_finite_is_skipped_and_told_at_the_next_read(rate):
-    trainer, batch = trainer_and_batch(Objective(rate=rate))
+def test_an_update_that_is_not_finite_is_skipped_and_told_at_the_next_read(rate, device):
+    trainer, batch = trainer_and_batch(Objective(rate=rate), device)
     good = [trainer.update(*batch)]
     before = [p.clone() for p in trainer.model.parameters()]
     bound = trainer.bound
@@ -70,3 +70,37 @@ def test_the_average_of_the_weights_follows_its_formula():
         d = min(decay, (1 + n) / (10 + n))
         expected = d * expected + (1 - d) * weight
     assert average[0].item() == pytest.approx(expected)
+
+
+def after_updates(updates, objective=None, precision="float32", **options):
+    """The weights and measurements after some updates."""
+    data, model = small_data(), small_model()
+    training = TrainingOptions(compile="never", precision=precision, lr_warmup_steps=0, **options)
+    trainer = Trainer(model, training, objective or Objective(), World(torch.device("cpu")), 0)
+    keys = Batches(len(data.train), training.examples_per_update, seed=0)
+    values = [trainer.update(*data.train[key]).values for _, key in zip(range(updates), keys, strict=False)]
+    return list(model.parameters()), torch.stack(values)
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulated_batches_equal_one_large_batch(float64, accumulate):
+    """Same examples, same noise, same gradients, same measurements, up to rounding."""
+    objective = Objective(beta=0.5)
+    large, of_large = after_updates(3, objective, batch_size=16)
+    small, of_small = after_updates(3, objective, batch_size=16 // accumulate, accumulate=accumulate)
+    torch.testing.assert_close(of_small, of_large, rtol=1e-9, atol=1e-9)
+    for a, b in zip(small, large, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
+    other, _ = after_updates(3, objective, batch_size=8)
+    assert not all(torch.allclose(a, b) for a, b in zip(other, large, strict=True))  # the law can fail
+
+
+def test_free_bits_look_at_each_accumulated_batch(float64):
+    """The floor is compared with the mean of a batch, so the losses differ and the measured bound does not."""
+    objective = Objective(free_bits=0.05)
+    _, large = after_updates(1, objective, batch_size=16)
+    _, small = after_updates(1, objective, batch_size=2, accumulate=8)
+    torch.testing.assert_close(small[:, 1:5], large[:, 1:5])  # log_px and the KL of each group
+    assert small[0, 0] > large[0, 0] + 1e-6
+    _, rated = after_updates(1, Objective(rate=3.0), batch_size=2, accumulate=8)
+    assert rated.isfinite().all()

@@ -1,0 +1,79 @@
+"""Numbers, generators and splits at the boundary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+import torch
+
+from pixelvae.data.spec import DataSpec
+from pixelvae.data.splits import Split
+
+
+def require_count(name: str, value: int, least: int = 1) -> int:
+    """A number of things.
+
+    Raises:
+        ValueError: If it is not an integer, or less than ``least``.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r}; wanted an integer of at least {least}")
+    return int(value)
+
+
+def require_seed(seed: int, n: int = 1) -> int:
+    """A seed whose n - 1 successors are seeds too.
+
+    Raises:
+        ValueError: If it is not an integer, or out of range.
+    """
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed <= 2**63 - max(n, 1):
+        raise ValueError(f"seed={seed!r}; wanted an integer from 0 to 2^63 - {max(n, 1)}")
+    return int(seed)
+
+
+def require_temperature(temperature: float) -> float:
+    """A temperature.
+
+    Raises:
+        ValueError: If it is not a finite number of at least 0.
+    """
+    if not isinstance(temperature, Real) or isinstance(temperature, bool) or not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature={temperature!r}; wanted 0 (most probable) or more, and finite")
+    return float(temperature)
+
+
+def require_sources(sources: Sequence[torch.Generator], name: str = "sources") -> list[torch.Generator]:
+    """One CPU generator for each sample, at least one.
+
+    Raises:
+        ValueError: If there is none, or anything else among them.
+    """
+    if not isinstance(sources, Sequence) or not sources:
+        raise ValueError(f"{name}={sources!r}; wanted a list of generators: generators(seed, n)")
+    for source in sources:
+        if not isinstance(source, torch.Generator) or source.device.type != "cpu":
+            raise ValueError(f"{name} holds {source!r}; wanted CPU generators: torch.Generator().manual_seed(0)")
+    return list(sources)
+
+
+def require_split(split: Split, spec: DataSpec) -> None:
+    """A split of the data that a model is of.
+
+    Raises:
+        ValueError: If it is no split, shape, levels or labels differ, or it is empty.
+    """
+    if not isinstance(split, Split):
+        raise ValueError(f"the split is a {type(split).__name__}; wanted a split of a data set, such as data.test")
+    has = split.spec
+    if has.shape != spec.shape:
+        raise ValueError(f"the split has examples of shape {has.shape}; the model wants {spec.shape}")
+    if has.levels != spec.levels:
+        cure = f"set data.init_args.levels: {spec.levels}"
+        raise ValueError(f"the split has {has.levels} levels; the model wants {spec.levels}: {cure}")
+    if spec.num_classes and has.num_classes != spec.num_classes:
+        raise ValueError(f"the split has labels of {has.num_classes} classes; the model wants {spec.num_classes}")
+    if len(split) == 0:
+        raise ValueError("the split is empty; wanted at least one example")

@@ -1,0 +1,152 @@
+"""Decoded pictures, kept in a file that is mapped into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+import torch
+from torch import Tensor
+
+from pixelvae.data.files import FileError
+from pixelvae.data.reading import read_all
+from pixelvae.storage import write_json
+
+_LOG = logging.getLogger("pixelvae")
+
+
+class CachedPictures:
+    """Rows of 8-bit values in a file that is mapped into memory, so that processes share them.
+
+    Args:
+        path: The file, one row after the other.
+        shape: (C, H, W) of a row.
+        rows: Which rows of the file are meant, in order.
+
+    Shape:
+        ``pictures[indices]``: (B,) -> (B, C, H, W) uint8.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], rows: Sequence[int]) -> None:
+        self.path = path
+        self.shape = shape
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self._values = np.memmap(path, np.uint8, mode="r").reshape(-1, *shape)
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor:
+        return torch.from_numpy(np.asarray(self._values[self.rows[indices.numpy()]]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A worker process maps the file anew; pickled as it is, the map would be copied."""
+        return CachedPictures, (self.path, self.shape, self.rows)
+
+
+class Decoded(NamedTuple):
+    """The outcome of decoding all pictures once.
+
+    Args:
+        unreadable: Path within the folder to the reason.
+        file: The file of rows, in the order of the pictures that can be read; None without a cache.
+    """
+
+    unreadable: Mapping[str, str]
+    file: Path | None
+
+
+def decode_all(
+    root: Path,
+    files: Sequence[str],
+    read: Callable[[Path], npt.NDArray[np.uint8]],
+    settings: str,
+    shape: tuple[int, ...],
+    cache: bool,
+) -> Decoded:
+    """Decode every picture of a folder once, or find them decoded in the cache.
+
+    The cache is the folder ``PIXELVAE_CACHE``, or the user's own cache folder. A file's name in it is a hash of
+    `settings` and of path, size and time of every picture. Where it cannot be written, one line in the log says so.
+
+    Args:
+        root: The folder.
+        files: Paths of the pictures within it.
+        read: Decodes one.
+        settings: What else than the file decides about the values.
+        shape: (C, H, W) of a picture.
+        cache: Whether to keep them.
+    """
+    if not cache:
+        return Decoded(_decode(root, files, read, None), None)
+    entry = _cache_folder() / f"{_key(root, files, settings)}.json"
+    values = entry.with_suffix(".uint8")
+    unreadable = _unreadable_of(entry, values, len(files), math.prod(shape))
+    if unreadable is not None:
+        return Decoded(unreadable, values)
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=entry.parent) as temporary:
+            made = Path(temporary) / values.name
+            with made.open("wb") as out:
+                unreadable = _decode(root, files, read, out)
+            made.replace(values)
+        write_json(entry, {"root": str(root), "settings": settings, "unreadable": unreadable})
+    except OSError as error:
+        _LOG.warning(
+            "pictures are decoded whenever they are asked for, which is slower: %s cannot be written (%s); "
+            "PIXELVAE_CACHE names another folder",
+            entry.parent,
+            error.strerror,
+        )
+        return Decoded(_decode(root, files, read, None), None)
+    return Decoded(unreadable, values)
+
+
+def _decode(
+    root: Path,
+    files: Sequence[str],
+    read: Callable[[Path], npt.NDArray[np.uint8]],
+    out: BinaryIO | None,
+) -> dict[str, str]:
+    """Write every picture that can be read, one after the other; return the others with their reasons."""
+    unreadable = {}
+    for file, picture in read_all(root, files, read, "pictures"):
+        if isinstance(picture, FileError):
+            unreadable[file] = picture.reason
+        elif out is not None:
+            out.write(picture.tobytes())
+    return unreadable
+
+
+def _unreadable_of(entry: Path, values: Path, num_files: int, row_size: int) -> dict[str, str] | None:
+    """Of a whole entry of the cache, the pictures that could not be read; else None."""
+    try:
+        unreadable = json.loads(entry.read_text())["unreadable"]
+        whole = values.stat().st_size == (num_files - len(unreadable)) * row_size
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or damaged: it is made anew
+    return unreadable if whole else None
+
+
+def _key(root: Path, files: Sequence[str], settings: str) -> str:
+    described: list[Any] = [1, str(root.resolve()), settings]  # 1: the version of the format
+    for file in files:
+        try:
+            status = os.stat(f"{root}/{file}")
+        except OSError:  # a link to nothing, say, which the reader will name
+            described.append([file])
+        else:
+            described.append([file, status.st_size, status.st_mtime_ns])
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:32]
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("PIXELVAE_CACHE") or platformdirs.user_cache_dir("pixelvae")) / "pictures"

@@ -1,0 +1,11 @@
+"""Progress bars, in a terminal or a notebook."""
+
+import warnings
+
+from tqdm import TqdmWarning
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TqdmWarning)  # a notebook without ipywidgets has bars of text, without a warning
+    from tqdm.auto import tqdm
+
+__all__ = ["tqdm"]

@@ -1,0 +1,108 @@
+"""Information that a rate finds where the decoder ignores its latents: ``python scripts/rate_without_decoder.py``.
+
+The likelihood then gives no gradient to the latents; all that they hold about x is what the objective rewards.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import torch
+from tqdm import tqdm
+
+from pixelvae import (
+    Categorical,
+    ConvEncoder,
+    Factorised,
+    FlowPrior,
+    HierarchicalPrior,
+    MNIST5k,
+    PixelVAE,
+    SpatialContext,
+    StandardNormal,
+    VampPrior,
+)
+from pixelvae.data import Batches, BatchKey
+from pixelvae.distributed import World
+from pixelvae.evaluation.information import effective_rank, encode_split, means_of, mutual_information
+from pixelvae.models.pixelvae import PriorFactory
+from pixelvae.reporting.provenance import command_line, environment
+from pixelvae.storage import write_json
+from pixelvae.training.objective import NUM_OTHERS, Objective
+from pixelvae.training.options import TrainingOptions
+from pixelvae.training.trainer import Trainer
+
+PRIORS: dict[str, PriorFactory] = {
+    "StandardNormal": StandardNormal,
+    "FlowPrior": FlowPrior,
+    "VampPrior": VampPrior,
+    "HierarchicalPrior": HierarchicalPrior,
+}
+BATCH_SIZE, LATENT_DIM, IMAGES = 64, 32, 3000
+
+
+def main(
+    out: Path = Path("results/rate_without_decoder.json"),
+    steps: int = 500,
+    rates: tuple[float, ...] = (4.0, 20.0),
+    seeds: tuple[int, ...] = (0, 1, 2),
+) -> None:
+    """Train encoder and prior under a rate, and write what the latents hold.
+
+    Args:
+        out: The file.
+        steps: Updates of a run.
+        rates: KL to hold, in nats.
+        seeds: Of the weights, the data order and the noise.
+    """
+    rows = [measure(name, rate, steps, seed) for rate in rates for name in PRIORS for seed in seeds]
+    write_json(out, {"rows": rows, "steps": steps, "command": command_line(), "environment": environment()})
+    print(f"Written to {out}")
+
+
+def measure(prior: str, rate: float, steps: int, seed: int) -> dict[str, Any]:
+    """One run: KL, mutual information and effective rank on 3,000 training digits."""
+    data = MNIST5k(levels=2)
+    torch.manual_seed(seed)
+    model = PixelVAE(
+        data.spec._replace(num_classes=()),
+        likelihood=Categorical,
+        decoder=Factorised,
+        encoder=partial(ConvEncoder, channels=(16, 32)),
+        prior=PRIORS[prior],
+        context=partial(SpatialContext, channels=(8, 8)),
+        latent_dim=LATENT_DIM,
+    )
+    for parameter in model.context.parameters():
+        parameter.requires_grad_(False).zero_()  # its map is 0 whatever h is
+    options = TrainingOptions(steps=steps, batch_size=BATCH_SIZE, compile="never", precision="float32")
+    trainer = Trainer(model, options, Objective(rate=rate), World(torch.device("cpu")), seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+
+    def others() -> tuple[torch.Tensor, torch.Tensor]:
+        return data.train[BatchKey(torch.randint(len(data.train), (NUM_OTHERS,), generator=generator), trainer.step)]
+
+    keys, kl = iter(Batches(len(data.train), BATCH_SIZE, seed=seed)), []
+    for _ in tqdm(range(steps), desc=f"{prior}, rate {rate:g}, seed {seed}", leave=False):
+        measured = trainer.update(*data.train[next(keys)], others)
+        kl.append(float(trainer.read([measured], since=0.0)[0].kl_groups.sum()))
+    batches = encode_split(trainer.averaged_model, data.train, device=torch.device("cpu"), max_images=IMAGES)
+    found = mutual_information(batches, seed=0)
+    row = {
+        "prior": prior,
+        "rate_nats": rate,
+        "seed": seed,
+        "kl_nats_of_last_100_steps": sum(kl[-100:]) / len(kl[-100:]),
+        "mutual_information_nats": found.nats,
+        "mutual_information_cap_nats": found.cap_nats,
+        "effective_rank": effective_rank(means_of(batches)),
+    }
+    print(row, flush=True)
+    return row
+
+
+if __name__ == "__main__":
+    jsonargparse.auto_cli(main)

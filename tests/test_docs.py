@@ -1,0 +1,51 @@
+"""The pages of docs/ are right: every python block runs, page by page, in order, in an empty folder."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PAGES = sorted((Path(__file__).parent.parent / "docs").glob("**/*.md"))
+BLOCK = re.compile(r"^```python([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(text):
+    """(line, source) of every python block that is not marked ``no-run``."""
+    for match in BLOCK.finditer(text):
+        if match[1].strip() not in ("", "no-run"):
+            raise ValueError(f"python block marked {match[1].strip()!r}; wanted nothing or no-run")
+        if not match[1].strip():
+            yield text[: match.start(2)].count("\n"), match[2]
+
+
+def run(page):
+    """All blocks in one namespace, as a notebook; a failing block is named by page and line."""
+    namespace = {"__name__": "__main__"}
+    for line, source in blocks(page.read_text()):
+        exec(compile("\n" * line + source, page.name, "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(page)
+
+
+def test_pages_that_hold_code_are_found():
+    assert {"library", "own_decoder"} <= {page.stem for page in PAGES if list(blocks(page.read_text()))}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_of_a_page_lead_to_files(page):
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", prose)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_a_block_that_fails_is_seen(tmp_path):
+    """The law can fail, and names the line."""
+    page = tmp_path / "page.md"
+    page.write_text("text\n\n```python no-run\n1 / 0\n```\n\n```python\na = 1\n```\n\n```python\nassert a == 2\n```\n")
+    with pytest.raises(AssertionError) as caught:
+        run(page)
+    assert (str(caught.traceback[-1].path), caught.traceback[-1].lineno + 1) == ("page.md", 12)
