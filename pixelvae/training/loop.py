@@ -190,12 +190,7 @@ class _Loop:
         """The progress bar, of all steps from the first."""
         training, step = self.trainer.training, self.trainer.step
         return tqdm(
-            total=training.steps,
-            initial=step,
-            unit="step",
-            disable=not self.shows,
-            dynamic_ncols=True,
-            mininterval=0.5,
+            total=training.steps, initial=step, unit="step", disable=not self.shows, dynamic_ncols=True, mininterval=0.5
         )
 
     def stops(self, asked: bool) -> bool:
