@@ -188,15 +188,8 @@ class _Loop:
 
     def bar(self) -> tqdm:
         """The progress bar, of all steps from the first."""
-        training, step = self.trainer.training, self.trainer.step
-        return tqdm(
-            total=training.steps,
-            initial=step,
-            unit="step",
-            disable=not self.shows,
-            dynamic_ncols=True,
-            mininterval=0.5,
-        )
+        total, step, hidden = self.trainer.training.steps, self.trainer.step, not self.shows
+        return tqdm(total=total, initial=step, unit="step", disable=hidden, dynamic_ncols=True, mininterval=0.5)
 
     def stops(self, asked: bool) -> bool:
         """Whether all ranks leave after this step, because a signal asked some of them to."""
