@@ -41,6 +41,7 @@ def test_latents_are_measured_on_request_in_nats_and_shares(tmp_path, config, ca
     for name in ("linear_probe_accuracy", "knn_accuracy"):
         for suffix in ("", "_pixels", "_pca"):
             assert 0.1 <= metrics[f"{name}{suffix}"] <= 1
+    assert {"knn_accuracy_whitened", "linear_probe_c_at_edge", "knn_k_whitened_pca"} <= set(metrics)
     assert metrics["num_probe_train_images"] == 300
     assert 0 <= metrics["reconstruction_agreement"] < metrics["original_agreement"] <= 1
     assert metrics["classifier_accuracy"] > 0.7  # of binary pixels, drawn from 8x8 digits
