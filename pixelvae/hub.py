@@ -42,7 +42,7 @@ def published_folder(name: str | Path) -> Path | None:
     Raises:
         CheckpointError: If the weights are not published, cannot be fetched, or are not those of the hash.
     """
-    name = str(name)
+    name = Path(name).as_posix()
     results = results_folder()
     config = results / name / "config.yaml"
     if _NAME.fullmatch(name) is None or not config.is_file():
@@ -66,6 +66,14 @@ def published_folder(name: str | Path) -> Path | None:
     if not (folder / "config.yaml").is_file() or (folder / "config.yaml").read_bytes() != content:
         write_atomically(folder / "config.yaml", content)
     return folder
+
+
+def name_of(checkpoint: Path) -> str | None:
+    """The name of the published model whose checkpoint this is; None for the checkpoint of a run."""
+    for place in (results_folder(), cache()):
+        if checkpoint.resolve().is_relative_to(place.resolve()):
+            return "/".join(checkpoint.resolve().relative_to(place.resolve()).parts[:2])
+    return None
 
 
 def results_folder() -> Path:

@@ -14,6 +14,7 @@ from load_script import load_script
 from local_server import serve
 from pixelvae import CheckpointError, hub
 from pixelvae.checkpoint import Progress, load_config, save_model
+from pixelvae.commands import cli
 from small_runs import CONFIG, small_model
 
 NAME = "digits/small"
@@ -68,6 +69,24 @@ def test_shipped_weights_and_own_folders_come_first(world):
     save_model(folder / "here" / NAME / "best", other, CONFIG, Progress(step=1))
     assert same(pixelvae.load(NAME), other)
     assert asked == []
+
+
+@pytest.mark.parametrize("shipped", [False, True])
+def test_commands_take_a_published_name_and_leave_the_results_alone(world, shipped, capsys):
+    folder, url, _ = world
+    enter(folder, url)
+    if shipped:
+        shutil.copy(folder / "run/best/model.safetensors", folder / "results" / NAME)
+    before = sorted((folder / "results").rglob("*"))
+    cli.main(["evaluate", NAME, "--num-samples=0"])
+    assert f"{NAME} is a published model; taking " in capsys.readouterr().out
+    cli.main(["evaluate", str(folder / "run"), "--num-samples=0"])
+    found, expected = (
+        json.loads((place / "metrics.json").read_text())
+        for place in (folder / "here/runs/published" / NAME, folder / "run")
+    )
+    assert found["elbo_nats"] == expected["elbo_nats"]
+    assert sorted((folder / "results").rglob("*")) == before
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from pixelvae.evaluation.metrics import (
 )
 from pixelvae.evaluation.per_image import ELBO, PerImage, read_per_image, require_same_images, write_per_image
 from pixelvae.evaluation.probes import probe_latents
+from pixelvae.hub import name_of
 from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.hyperparameters import write_metrics
 from pixelvae.reporting.provenance import command_line, write_provenance
@@ -99,7 +100,7 @@ def main(
     own = type(examples).__name__ if is_foreign(checkpoint, examples) else ""
     metrics |= {"split": split, **training_metrics(checkpoint, model), "command": command_line()}
     if world.is_main:
-        out = out or checkpoint.parent / own
+        out = out or (checkpoint.parent if name_of(checkpoint) is None else run_folder(checkpoint)) / own
         write(out, checkpoint, metrics, per_image, log_dir or run_folder(checkpoint) / own)
     world.close()
     return metrics
