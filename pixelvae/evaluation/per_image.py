@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -24,13 +23,16 @@ BOUNDS = (WEIGHTED, ELBO)
 """Names of the bounds in the file, the tighter one first."""
 
 
+_MULTIPLIER = 6364136223846793005  # of Knuth's MMIX generator; int64 products wrap around
+
+
 class PerImage(NamedTuple):
     """A bound on log p(x) of every measured image, in the order of the split.
 
     Attributes:
         nats: (N,) float64.
         indices: (N,) int64, positions in the split.
-        checksums: (N,) int64, CRC-32 of the levels; it tells other images and other binarisations apart.
+        checksums: (N,) int64, a hash of the levels; it tells other images and other binarisations apart.
     """
 
     nats: Tensor
@@ -47,9 +49,13 @@ class PairedDifference(NamedTuple):
 
 
 def checksums(x: Tensor) -> Tensor:
-    """CRC-32 of the levels of every image. (B, C, *S) integers -> (B,) int64."""
-    rows = x.detach().cpu().flatten(1).to(torch.int16).numpy()  # levels are at most 256, absent ones −1
-    return torch.tensor([zlib.crc32(row.tobytes()) for row in rows], dtype=torch.int64)
+    r"""A 32-bit polynomial hash of the levels of every image. (B, C, *S) integers -> (B,) int64.
+
+    .. math:: \Big\lfloor 2^{-32} \Big(\sum_i x_i r^i \bmod 2^{64}\Big) \Big\rfloor
+    """
+    levels = x.cpu().flatten(1).long()
+    powers = torch.full((levels.shape[1],), _MULTIPLIER, dtype=torch.int64, device="cpu").cumprod(0)
+    return (levels * powers).sum(1) >> 32 & 0xFFFFFFFF
 
 
 def paired_difference(a: PerImage, b: PerImage) -> PairedDifference:

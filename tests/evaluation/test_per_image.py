@@ -46,6 +46,19 @@ def test_the_mean_and_its_error_are_those_of_the_single_images(samples, max_imag
     assert torch.equal(sums, checksums(split[BatchKey(indices, 0)][0]))
 
 
+def test_a_checksum_tells_images_apart():
+    """One pixel, two exchanged pixels, a shift: all 32-bit numbers differ."""
+    x = torch.randint(0, 256, (200, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    x = torch.cat([x, x.roll(1, -1), x.flip(-1), x.transpose(-1, -2)])
+    single = torch.eye(64, dtype=torch.long).reshape(64, 1, 8, 8)
+    pairs = torch.cat([single + single.roll(shift, 0) for shift in range(1, 32)])
+    for images in (x, torch.cat([single, pairs])):
+        found = checksums(images)
+        assert len(found.unique()) == len(images)
+        assert 0 <= int(found.min()) <= int(found.max()) < 2**32
+        assert torch.equal(checksums(images[:5]), found[:5])
+
+
 def test_every_image_has_its_own_nats_in_order():
     """Reversing the images within a batch would leave mean and error as they are."""
     model, split = small_model().eval(), small_data().test

@@ -73,6 +73,16 @@ def test_constant_features_do_not_matter(rng):
     assert 0 <= nothing.whitened_knn_accuracy <= 0.5
 
 
+def test_features_that_repeat_others_do_not_matter(rng):
+    """Sums of features add no information; whitening their rounding errors would add noise."""
+    y, y_test = rng.integers(0, 4, 300), rng.integers(0, 4, 200)
+    train, test = features(rng, y, 0.3), features(rng, y_test, 0.3)
+    sums = rng.standard_normal((4, 40)).astype(np.float32)
+    wider = [np.concatenate([part, part @ sums], 1) for part in (train, test)]
+    expected = probe(train, y, test, y_test).whitened_knn_accuracy
+    assert probe(wider[0], y, wider[1], y_test).whitened_knn_accuracy == pytest.approx(expected, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("best", "expected"),
     [(1, (1.0, False)), (10, (10.0, False)), (1e3, (1e3, False)), (1e-5, (1e-5, False)), (1e-3, (1e-3, False)),
