@@ -74,7 +74,8 @@ class _Rows:
     def gather(self, world: World) -> PerImage:
         """All rows, on every rank."""
         nats, found = world.sum(self.rows)
-        return PerImage(nats, self.indices, found.round().long())  # the sum over three ranks is a mean times three
+        found = found.round().long()  # a sum over ranks is a rounded mean times their number
+        return PerImage(nats, self.indices, found)
 
 
 def bits_per_dim(elbo_nats: float, num_dims: float) -> float:

@@ -74,7 +74,7 @@ def test_ranks_fill_the_rows_of_one_another():
 
     class Rank(World):
         def sum(self, value):
-            return value
+            return value / 49 * 49  # as a mean over 49 ranks: it rounds
 
     model, split = small_model().eval(), small_data().test
     given = {"seed": 0, "batch_size": 70}
@@ -82,7 +82,7 @@ def test_ranks_fill_the_rows_of_one_another():
     parts = [
         evaluate_bound(model, split, world=Rank(torch.device("cpu"), rank, 3), **given).per_image for rank in range(3)
     ]
-    assert torch.equal(sum(part.nats for part in parts), whole.nats)
+    torch.testing.assert_close(sum(part.nats for part in parts), whole.nats)
     assert torch.equal(sum(part.checksums for part in parts), whole.checksums)
 
 
