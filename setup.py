@@ -1,9 +1,13 @@
-"""The packages: ``configs/`` of a working copy is ``pixelvae/configs/`` of an installed package."""
+"""The packages: ``configs/`` and ``results/`` of a working copy are inside ``pixelvae/`` of an installed package."""
 
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["pixelvae*"]), "pixelvae.configs"],
-    package_dir={"pixelvae.configs": "configs"},
-    package_data={"pixelvae": ["**/*.cpp", "**/*.h"], "pixelvae.configs": ["*/*.yaml"]},
+    packages=[*find_packages(include=["pixelvae*"]), "pixelvae.configs", "pixelvae.results"],
+    package_dir={"pixelvae.configs": "configs", "pixelvae.results": "results"},
+    package_data={
+        "pixelvae": ["**/*.cpp", "**/*.h"],
+        "pixelvae.configs": ["*/*.yaml"],
+        "pixelvae.results": ["weights.json", "*/*/config.yaml"],  # of published models
+    },
 )

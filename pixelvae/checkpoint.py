@@ -15,6 +15,7 @@ from torch import Tensor
 from pixelvae.data import DATA_SETS
 from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import DataSet
+from pixelvae.hub import published_folder
 from pixelvae.models.assembly import build, factory
 from pixelvae.models.base import GenerativeModel
 from pixelvae.storage import dump_yaml, explained, read_yaml, replace_folder, whole_folder
@@ -88,12 +89,15 @@ def load_training(folder: Path, device: torch.device) -> dict[str, Any]:
 
 
 def checkpoint_folder(folder: str | Path) -> Path:
-    """The checkpoint that a path names: itself, or the best one of a run's folder.
+    """The checkpoint that a path names: itself, the best one of a run's folder, or that of a published model.
 
     Raises:
-        CheckpointError: If a run has no best checkpoint yet; names the one that it has.
+        CheckpointError: If a run has no best checkpoint yet; names the one that it has. If the weights of a published
+            model cannot be fetched.
     """
-    folder = whole_folder(Path(folder))
+    given, folder = folder, whole_folder(Path(folder))
+    if not folder.exists() and (published := published_folder(given)) is not None:
+        return published
     if (folder / "model.safetensors").is_file():
         return folder  # config.yaml does not tell: a run that was evaluated has one beside its metrics
     best, last = whole_folder(folder / "best"), whole_folder(folder / "last")
@@ -108,7 +112,8 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu", classes: Seq
     """The trained model in a checkpoint, in evaluation mode without gradients; ``train()`` gives gradients back.
 
     Args:
-        folder: The folder of a run, of which the best checkpoint is taken, or of a checkpoint, such as RUN/last.
+        folder: The folder of a run, of which the best checkpoint is taken, or of a checkpoint, such as RUN/last; or
+            the name of a published model, such as mnist/pixelvae_flow, whose weights are downloaded once.
         device: Where to put the model.
         classes: Classes from outside the package that the checkpoint may name, such as a decoder of your own.
 

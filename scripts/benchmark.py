@@ -137,7 +137,7 @@ def sampling_rows(
     kinds = kinds if device.type == "cpu" else ("eager",)
     rows = []
     for batch_size in batch_sizes:
-        flops = model.decoder.forward_flops if isinstance(model.decoder, GatedPixelCNN) else None
+        flops = model.decoder.forward_flops() if isinstance(model.decoder, GatedPixelCNN) else None
         row = sampling_row(model, batch_size, kinds, repeats, device, forward_flops=flops)
         rows.append({"case": case, "batch": batch_size} | row)
         print(json.dumps(rows[-1]))

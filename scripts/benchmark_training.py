@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from pixelvae import Categorical, GatedPixelCNN, MNIST5k, VectorContext
+from pixelvae import Categorical, GatedPixelCNN, MNIST5k, SpatialContext, VectorContext
 from pixelvae.commands.cli import run_script
 from pixelvae.data import Batches, DataSpec
 from pixelvae.distributed import Precision, World, has_fast_bfloat16
@@ -125,8 +125,10 @@ def steps_of(make: Callable[[], GenerativeModel], rounds: int) -> dict[str, Any]
     first_seconds = {name: seconds(work, torch.device("cpu")) for name, work in works.items()}
     losses = {name: work() for name, work in works.items()}
     times = by_turns(works | {"peak": peak_product(torch.bfloat16)}, rounds, torch.device("cpu"))
-    decoder = make().decoder
-    flops = 3 * BATCH_SIZE * decoder.forward_flops if isinstance(decoder, GatedPixelCNN) else 0
+    model = make()
+    decoder, context_map = model.decoder, isinstance(model.context, SpatialContext)
+    forward = decoder.forward_flops(context_map=context_map) if isinstance(decoder, GatedPixelCNN) else 0
+    flops = 3 * BATCH_SIZE * forward
     peak = 2 * 1024**3 / statistics.median(times["peak"])
     rows = {}
     for name in works:

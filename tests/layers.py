@@ -18,7 +18,7 @@ ROWS = (
     ("latents", "context", "likelihoods"),
     (
         *("data", "nn", "sampling", "storage", "devices", "distributed", "memory", "native"),
-        *("progress", "boundary", "ranges", "weights"),
+        *("progress", "boundary", "ranges", "weights", "download", "hub"),
     ),
 )
 ROW_OF = {part: number for number, row in enumerate(ROWS) for part in row}

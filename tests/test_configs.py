@@ -33,6 +33,8 @@ def spec_of(data):
     if name == "SpokenDigits":
         # 64 samples leave the fourth stage of the encoder one of 4: there the bfloat16 gradient of oneDNN can be NaN.
         return DataSpec((1, 256), options.get("levels", 256), (10, 6))
+    if name == "BinarizedMNIST":
+        return DataSpec((1, 28, 28), 2, ())
     return DataSpec(SHAPES[name], options["levels"], (10,))
 
 

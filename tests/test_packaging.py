@@ -38,3 +38,10 @@ def test_the_configurations_are_found_in_an_installed_package(built, monkeypatch
         name: path.read_bytes() for name, path in beside.items()
     }
     assert configs.find_config("configs/mnist5k/pixelvae.yaml") == built / "pixelvae/configs/mnist5k/pixelvae.yaml"
+
+
+def test_published_models_are_named_in_an_installed_package(built):
+    names = {path.relative_to(ROOT / "results") for path in (ROOT / "results").glob("*/*/config.yaml")}
+    installed = {path.relative_to(built / "pixelvae/results") for path in (built / "pixelvae/results").rglob("*.yaml")}
+    assert installed == names
+    assert (built / "pixelvae/results/weights.json").read_bytes() == (ROOT / "results/weights.json").read_bytes()

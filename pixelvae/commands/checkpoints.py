@@ -15,6 +15,7 @@ from pixelvae.commands.trust import trusted
 from pixelvae.data import BatchKey, DataSet, Split
 from pixelvae.data.splits import SplitName, spread_over_classes
 from pixelvae.distributed import connect
+from pixelvae.hub import name_of, published_folder
 from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.figures import save_picture
 
@@ -25,11 +26,15 @@ DataFactory = Callable[[], DataSet]
 def find_checkpoint(folder: Path) -> Path:
     """A checkpoint by its folder or by that of its run: the best one, or the last one before any validation.
 
+    Or that of a published model by its name.
+
     Raises:
         CheckpointError: If there is none.
     """
     folder = Path(folder)
     if not folder.is_dir():
+        if (published := published_folder(folder)) is not None:
+            return published
         raise CheckpointError(f"checkpoint={folder}: no such folder; wanted a checkpoint such as runs/demo/best")
     if (folder / "model.safetensors").is_file():
         return folder
@@ -146,8 +151,9 @@ def varied_examples(data: DataSet, split: SplitName, num: int, model: Generative
 
 
 def run_folder(checkpoint: Path) -> Path:
-    """The folder of the run that a checkpoint belongs to."""
-    return checkpoint.resolve().parent
+    """The folder of the run that a checkpoint belongs to; of a published model, one in runs/ for what is made of it."""
+    name = name_of(checkpoint)
+    return checkpoint.resolve().parent if name is None else Path("runs/published") / name
 
 
 def origin(checkpoint: Path, *settings: str) -> str:

@@ -14,6 +14,8 @@ from pixelvae.checkpoint import load_progress
 from pixelvae.commands.configs import find_config
 from pixelvae.commands.evaluate import main as evaluate
 from pixelvae.commands.train import run_to_end
+from pixelvae.evaluation.metrics import difference_metrics
+from pixelvae.evaluation.per_image import read_per_image
 from pixelvae.reporting.events import read_events
 from pixelvae.reporting.figures import COLOURS, save_figure
 from pixelvae.reporting.provenance import command_line
@@ -86,6 +88,7 @@ def main(
         metrics |= {"train_seconds": round(whole.train_seconds, 1)}
         curve = [(step, -elbo) for step, elbo in read_events(folder).curves["validation/elbo_nats"]]
         members.append(Member(name, metrics, curve))
+    members = with_differences(members, out)
     write(members, out)
     return members
 
@@ -123,6 +126,22 @@ def seconds_per_step(config: Path, runs: Path, device: str) -> float:
     return seconds / PROBE_STEPS
 
 
+def with_differences(members: list[Member], out: Path) -> list[Member]:
+    """Add each member's paired difference to the best one, over the same test images, to its metrics."""
+    best = max(members, key=lambda member: member.metrics["elbo_nats"])
+    reference = read_per_image(out / best.name)
+    return [
+        member._replace(
+            metrics={
+                **member.metrics,
+                **difference_metrics(read_per_image(out / member.name), reference),
+                "difference_against": best.name,
+            }
+        )
+        for member in members
+    ]
+
+
 def write(members: list[Member], out: Path) -> None:
     """The table, the numbers behind it, and the figure."""
     content = {
@@ -138,19 +157,36 @@ def write(members: list[Member], out: Path) -> None:
 
 
 def table(members: list[Member]) -> str:
-    """Markdown, best bound first. Importance-weighted where it was asked for; exact without latents."""
+    """Markdown, best bound first. Importance-weighted where it was asked for; exact without latents.
+
+    Errors are standard errors over the test images; that of the difference to the first row is paired.
+    """
     lines = [
-        "| model | −ELBO, nats | bits/dim | importance-weighted, nats | KL, nats | parameters | images | minutes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | −ELBO, nats | bits/dim | importance-weighted, nats | worse than the first by, nats | KL, nats "
+        "| parameters | images | minutes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, metrics, _ in sorted(members, key=lambda member: -member.metrics["elbo_nats"]):
         weighted = metrics.get("nll_iwae_nats", -metrics["elbo_nats"])
         lines.append(
-            f"| {name} | {-metrics['elbo_nats']:.2f} | {metrics['bits_per_dim']:.3f} | {weighted:.2f} "
-            f"| {metrics['kl_nats']:.2f} | {metrics['num_parameters']:,} | {metrics['images_seen']:,} "
-            f"| {metrics['train_seconds'] / 60:.1f} |"
+            f"| {name} | {with_error(-metrics['elbo_nats'], metrics.get('elbo_stderr_nats'))} "
+            f"| {metrics['bits_per_dim']:.3f} | {with_error(weighted, metrics.get('nll_iwae_stderr_nats'))} "
+            f"| {difference(metrics, name)} | {metrics['kl_nats']:.2f} | {metrics['num_parameters']:,} "
+            f"| {metrics['images_seen']:,} | {metrics['train_seconds'] / 60:.1f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def with_error(value: float, stderr: float | None) -> str:
+    """Two decimals, with the standard error where there is one."""
+    return f"{value:.2f}" if stderr is None else f"{value:.2f} ± {stderr:.2f}"
+
+
+def difference(metrics: dict[str, Any], name: str) -> str:
+    """How much worse than the best member, in nats; a dash for the best member itself."""
+    if metrics["difference_against"] == name:
+        return "—"
+    return with_error(-metrics["difference_nats"], metrics.get("difference_stderr_nats"))
 
 
 def draw(members: list[Member]) -> Figure:

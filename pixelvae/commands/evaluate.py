@@ -11,8 +11,17 @@ from pixelvae.commands.checkpoints import DataFactory, is_foreign, open_data, ru
 from pixelvae.commands.trust import trusted
 from pixelvae.data import DataSet, Split
 from pixelvae.distributed import World, connect
-from pixelvae.evaluation.metrics import agreement_metrics, bound_metrics, information_metrics, pixel_probe_metrics
+from pixelvae.evaluation.metrics import (
+    agreement_metrics,
+    difference_metrics,
+    information_metrics,
+    measure_bounds,
+    pixel_probe_metrics,
+    train_metrics,
+)
+from pixelvae.evaluation.per_image import ELBO, PerImage, read_per_image, require_same_images, write_per_image
 from pixelvae.evaluation.probes import probe_latents
+from pixelvae.hub import name_of
 from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.hyperparameters import write_metrics
 from pixelvae.reporting.provenance import command_line, write_provenance
@@ -29,6 +38,8 @@ def main(
     latents: bool = False,
     probe_images: int = 50_000,
     agreement_images: int = 1000,
+    train_elbo: int = 0,
+    against: Path | None = None,
     seed: int = 0,
     device: str = "auto",
     trust: str | None = None,
@@ -36,6 +47,7 @@ def main(
 ) -> dict[str, Any]:
     """Write metrics.json: the bounds in nats and bits/dim, the active units, and on request measures of the latents.
 
+    The bounds of single images, in nats and in the order of the split, are in per_image.safetensors beside it.
     The same numbers enter the run's row in TensorBoard's table of hyperparameters.
 
     Args:
@@ -52,6 +64,9 @@ def main(
         probe_images: Most training images that the probes are fitted on, spread over the train split.
         agreement_images: Images that are also reconstructed, to measure how often a classifier of real images
             assigns the reconstruction to the original's class; 0 for none. Tells nothing of a decoder given the class.
+        train_elbo: Images of the train split, spread over it, whose ELBO is measured too; 0 for none.
+        against: Folder of another evaluation of the same images; adds the paired difference in nats, positive where
+            this model is better, and its standard error.
         seed: Of the noise.
         device: auto, cpu, cuda, or any other that torch knows.
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
@@ -59,13 +74,24 @@ def main(
     """
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split={split!r}; wanted train, validation or test")
+    if train_elbo < 0:
+        raise ValueError(f"train_elbo={train_elbo}; wanted 0 or more images of the train split")
+    other = None if against is None else read_per_image(against)
     world = connect(device)
     model = load(checkpoint, device=world.device, classes=trusted(trust))
     examples = open_data(checkpoint, model, data, trust)
     if latents:
         check_latents(model, examples, split, probe_images, agreement_images)
     measured: Split = getattr(examples, split)
-    metrics = bound_metrics(model, measured, num_samples=num_samples, iwae_images=iwae_images, seed=seed, world=world)
+    if other is not None:
+        require_same_images(measured, other[ELBO], f"against={against}")
+    metrics, per_image = measure_bounds(
+        model, measured, num_samples=num_samples, iwae_images=iwae_images, seed=seed, world=world
+    )
+    if other is not None:
+        metrics |= {**difference_metrics(per_image, other), "difference_against": str(against)}
+    if train_elbo:
+        metrics |= train_metrics(model, examples.train, max_images=train_elbo, seed=seed, world=world)
     if latents and model.has_latents:
         metrics |= latent_metrics(model, examples, measured, metrics, probe_images, seed, world)
         if agreement_images and len(examples.spec.sites) == 2:
@@ -74,14 +100,21 @@ def main(
     own = type(examples).__name__ if is_foreign(checkpoint, examples) else ""
     metrics |= {"split": split, **training_metrics(checkpoint, model), "command": command_line()}
     if world.is_main:
-        out, config = out or checkpoint.parent / own, load_config(checkpoint)
-        write_json(out / "metrics.json", metrics)
-        write_provenance(out, config)
-        write_metrics(log_dir or run_folder(checkpoint) / own, config, metrics, load_progress(checkpoint).step)
-        print(json.dumps(metrics, indent=2))
-        print(f"Written to {out}/metrics.json")
+        out = out or (checkpoint.parent if name_of(checkpoint) is None else run_folder(checkpoint)) / own
+        write(out, checkpoint, metrics, per_image, log_dir or run_folder(checkpoint) / own)
     world.close()
     return metrics
+
+
+def write(out: Path, checkpoint: Path, metrics: dict[str, Any], per_image: dict[str, PerImage], log_dir: Path) -> None:
+    """Write metrics.json, per_image.safetensors and provenance, and log the metrics."""
+    config = load_config(checkpoint)
+    write_json(out / "metrics.json", metrics)
+    write_per_image(out, per_image)
+    write_provenance(out, config)
+    write_metrics(log_dir, config, metrics, load_progress(checkpoint).step)
+    print(json.dumps(metrics, indent=2))
+    print(f"Written to {out}/metrics.json and per_image.safetensors")
 
 
 def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_images: int, agreement_images: int) -> None:

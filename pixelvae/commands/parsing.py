@@ -89,7 +89,7 @@ def announced(folder: Path) -> Path:
     """The checkpoint that a folder stands for; which one of a run is printed."""
     found = find_checkpoint(folder)
     if found != folder:
-        print(f"{folder} is a run; taking {found}")
+        print(f"{folder} is {'a run' if Path(folder).is_dir() else 'a published model'}; taking {found}")
     return found
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pixelvae.data.audio import AudioDataSet, AudioFolder, SpokenDigits
+from pixelvae.data.binarized import BinarizedMNIST
 from pixelvae.data.folder import ImageFolder
 from pixelvae.data.images import Digits, MNIST5k
 from pixelvae.data.published import CIFAR10, KMNIST, MNIST, SVHN, FashionMNIST
@@ -11,7 +12,7 @@ from pixelvae.data.splits import Batches, BatchKey, DataSet, Split, sequential, 
 from pixelvae.data.tensors import TensorData
 
 DATA_SETS: Sequence[type[DataSet]] = (
-    AudioFolder, CIFAR10, Digits, FashionMNIST, ImageFolder, KMNIST, MNIST, MNIST5k, SpokenDigits, SVHN,
+    AudioFolder, BinarizedMNIST, CIFAR10, Digits, FashionMNIST, ImageFolder, KMNIST, MNIST, MNIST5k, SpokenDigits, SVHN,
 )  # fmt: skip
 """What a configuration may choose for ``data``; not TensorData, whose tensors no configuration holds."""
 
@@ -26,6 +27,7 @@ __all__ = [
     "AudioFolder",
     "BatchKey",
     "Batches",
+    "BinarizedMNIST",
     "DataSet",
     "DataSpec",
     "Digits",

@@ -149,13 +149,15 @@ class GatedPixelCNN(AutoregressiveDecoder):
         require_count("head_channels", head_channels)
         require_one_of("channel_masked", channel_masked, (True, False))
 
-    @property
-    def forward_flops(self) -> int:
-        r"""Floating-point operations of one forward pass of one example with a vector context; 2 for a multiply-add.
+    def forward_flops(self, *, context_map: bool = False) -> int:
+        r"""Floating-point operations of one forward pass of one example; 2 for a multiply-add.
 
         .. math:: 2 H W \Big[\sum_l 2p\,(k_v + k_h)\,p_{in} + 4p^2 + p^2 \Big] + \ldots
 
         A training step costs three times as many: the backward pass computes two products for each of these.
+
+        Args:
+            context_map: Whether the context is a map (B, D, H, W), projected at every site, or a vector (B, D).
         """
         per_pixel = 0
         for layer in self.layers:
@@ -165,7 +167,8 @@ class GatedPixelCNN(AutoregressiveDecoder):
         per_pixel += self.skips.weight.numel() + self.head.weight.numel()
         per_pixel += 0 if self.current is None else self.current.weight.numel()
         height, width = self.spec.sites
-        return 2 * (height * width * per_pixel + self.context_dim * sum(self.context_widths))
+        projections = height * width if context_map else 1
+        return 2 * (height * width * per_pixel + projections * self.context_dim * sum(self.context_widths))
 
     def context_biases(self, context: Tensor | None) -> list[Tensor] | list[float]:
         """V^T c for both gates of every layer and the head: 2L + 1 tensors (B, width, 1, 1) or (B, width, H, W)."""

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from pixelvae.boundary import require_count, require_seed, require_split
 from pixelvae.data.spec import ABSENT
-from pixelvae.data.splits import Split, sequential
+from pixelvae.data.splits import Split, sequential, spread
 from pixelvae.distributed import World
+from pixelvae.evaluation.per_image import PerImage, checksums
 from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
 from pixelvae.progress import tqdm
@@ -26,6 +27,7 @@ class Bounds(NamedTuple):
         num_images: How many examples were averaged.
         num_dims: Values of an example, by which bits/dim divides; absent ones are not counted.
         stderr: Standard error of the mean elbo over the examples.
+        per_image: The elbo of every example.
     """
 
     log_px: float
@@ -33,6 +35,7 @@ class Bounds(NamedTuple):
     num_images: int
     num_dims: float
     stderr: float = math.nan
+    per_image: PerImage | None = None
 
     @property
     def kl(self) -> float:
@@ -52,6 +55,27 @@ class ImportanceWeighted(NamedTuple):
     stderr: float
     num_samples: int
     num_images: int
+    per_image: PerImage | None = None
+
+
+class _Rows:
+    """Collects a bound of every example on all ranks, in the order of the split."""
+
+    def __init__(self, split: Split, max_images: int | None, batch_size: int) -> None:
+        self.indices = spread(len(split), max_images)
+        self.batch_size = batch_size
+        self.rows = torch.zeros(2, len(self.indices), dtype=torch.double, device="cpu")  # nats, checksums
+
+    def add(self, batch: int, nats: Tensor, x: Tensor) -> None:
+        """The bound (B,) of the examples of a batch."""
+        start = batch * self.batch_size
+        self.rows[:, start : start + len(nats)] = torch.stack([nats, checksums(x).double()])  # exact: 32 bits
+
+    def gather(self, world: World) -> PerImage:
+        """All rows, on every rank."""
+        nats, found = world.sum(self.rows)
+        found = found.round().long()  # a sum over ranks is a rounded mean times their number
+        return PerImage(nats, self.indices, found)
 
 
 def bits_per_dim(elbo_nats: float, num_dims: float) -> float:
@@ -93,6 +117,7 @@ def evaluate_bound(
     keep_freed_memory()
     total: Tensor | None = None  # log_px, kl of every group, elbo, elbo², values, examples
     keys = list(sequential(split, batch_size, max_images))
+    rows = _Rows(split, max_images, batch_size)
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="ELBO", unit="batch", disable=not progress, leave=False
     ):
@@ -100,6 +125,7 @@ def evaluate_bound(
         bound = model(x, y, noise=torch.Generator().manual_seed(seed + i))
         log_px, kl_groups = bound.log_px.cpu().double(), bound.kl_groups.cpu().double()  # not every device has float64
         elbo = log_px - kl_groups.sum(1)
+        rows.add(i, elbo, x)
         counts = torch.stack([(x != ABSENT).sum(), torch.tensor(len(x))]).double()
         moments = torch.stack([elbo.sum(), elbo.square().sum()])
         sums = torch.cat([log_px.sum()[None], kl_groups.sum(0), moments, counts])
@@ -109,7 +135,8 @@ def evaluate_bound(
     total = world.sum(total)
     means = total[:-1] / total[-1]
     count, (mean, mean_square) = int(total[-1]), means[-3:-1].tolist()
-    return Bounds(float(means[0]), means[1:-3], count, float(means[-1]), _stderr(mean, mean_square, count))
+    stderr = _stderr(mean, mean_square, count)
+    return Bounds(float(means[0]), means[1:-3], count, float(means[-1]), stderr, rows.gather(world))
 
 
 def _stderr(mean: float, mean_square: float, count: int) -> float:
@@ -178,6 +205,7 @@ def evaluate_importance_weighted(
     if not model.has_latents:
         num_samples = 1
     keys = list(sequential(split, batch_size, max_images))
+    rows = _Rows(split, max_images, batch_size)
     sums = torch.zeros(3, dtype=torch.double, device="cpu")  # Σ log p, Σ (log p)², count
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="IWAE", unit="batch", disable=not progress, leave=False
@@ -186,8 +214,9 @@ def evaluate_importance_weighted(
         generator = torch.Generator().manual_seed(seed + i)
         log_weights = model.log_weights(x, y, num_samples=num_samples, generator=generator).cpu().double()  # (S, B)
         log_px = log_weights.logsumexp(0) - math.log(num_samples)
+        rows.add(i, log_px, x)
         sums += torch.stack([log_px.sum(), log_px.square().sum(), log_px.new_tensor(float(len(x)))])
     total, squares, count = world.sum(sums).tolist()
     mean = total / count
     variance = max(squares / count - mean**2, 0.0) * count / max(count - 1, 1)
-    return ImportanceWeighted(mean, math.sqrt(variance / count), num_samples, int(count))
+    return ImportanceWeighted(mean, math.sqrt(variance / count), num_samples, int(count), rows.gather(world))

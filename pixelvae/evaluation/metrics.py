@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pixelvae.data.splits import DataSet, Split
 from pixelvae.distributed import World
 from pixelvae.evaluation.agreement import accuracy, reconstruction_agreement, train_classifier
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_importance_weighted
 from pixelvae.evaluation.information import active_units, latent_health, posterior_means
+from pixelvae.evaluation.per_image import ELBO, WEIGHTED, PerImage, paired_difference, tightest_common
 from pixelvae.evaluation.probes import probe_pixels
 from pixelvae.models.base import GenerativeModel
 
 Metrics = dict[str, Any]
 
 
-def bound_metrics(
+class Measured(NamedTuple):
+    """Metrics of a split, and the bounds of its single images by their names."""
+
+    metrics: Metrics
+    per_image: dict[str, PerImage]
+
+
+def measure_bounds(
     model: GenerativeModel, split: Split, *, num_samples: int, iwae_images: int | None = None, seed: int, world: World
-) -> Metrics:
+) -> Measured:
     """The bounds, and the active units of a model with latents.
 
     Args:
@@ -32,12 +41,15 @@ def bound_metrics(
     bounds = evaluate_bound(model, split, seed=seed, world=world, progress=world.is_main)
     metrics: Metrics = {
         "elbo_nats": bounds.elbo,
+        **_stderr("elbo_stderr_nats", bounds.stderr),
         "log_px_nats": bounds.log_px,
         "kl_nats": bounds.kl,
         "bits_per_dim": bits_per_dim(bounds.elbo, bounds.num_dims),
+        **_stderr("bits_per_dim_stderr", bits_per_dim(-bounds.stderr, bounds.num_dims)),
         "num_test_images": bounds.num_images,
         "class_conditional": bool(model.spec.num_classes),
     }
+    per_image = {ELBO: bounds.per_image}
     if num_samples:
         iwae = evaluate_importance_weighted(
             model,
@@ -48,6 +60,7 @@ def bound_metrics(
             max_images=iwae_images,
             progress=world.is_main,
         )
+        per_image[WEIGHTED] = iwae.per_image
         metrics |= {
             "nll_iwae_nats": -iwae.log_px,
             "nll_iwae_stderr_nats": iwae.stderr,
@@ -60,7 +73,48 @@ def bound_metrics(
             "active_units": int(active_units(means).sum()),
             "kl_per_dim_nats": [round(value, 4) for value in bounds.kl_groups.tolist()],
         }
-    return metrics
+    return Measured(metrics, {name: rows for name, rows in per_image.items() if rows is not None})
+
+
+def bound_metrics(
+    model: GenerativeModel, split: Split, *, num_samples: int, iwae_images: int | None = None, seed: int, world: World
+) -> Metrics:
+    """The metrics of :func:`measure_bounds` alone."""
+    return measure_bounds(
+        model, split, num_samples=num_samples, iwae_images=iwae_images, seed=seed, world=world
+    ).metrics
+
+
+def _stderr(name: str, value: float) -> Metrics:
+    """A standard error by its name; nothing for a single image, which has none."""
+    return {name: value} if math.isfinite(value) else {}
+
+
+def train_metrics(model: GenerativeModel, split: Split, *, max_images: int, seed: int, world: World) -> Metrics:
+    """The ELBO of a spread part of the train split; far above that of test, it shows overfitting."""
+    bounds = evaluate_bound(model, split, seed=seed, world=world, max_images=max_images, progress=world.is_main)
+    return {
+        "train_elbo_nats": bounds.elbo,
+        **_stderr("train_elbo_stderr_nats", bounds.stderr),
+        "train_kl_nats": bounds.kl,
+        "num_train_elbo_images": bounds.num_images,
+    }
+
+
+def difference_metrics(own: Mapping[str, PerImage], other: Mapping[str, PerImage]) -> Metrics:
+    """The paired difference of log p(x) to another evaluation; positive where this one is better.
+
+    Raises:
+        ValueError: If the images differ.
+    """
+    name = tightest_common(own, other)
+    found = paired_difference(own[name], other[name])
+    return {
+        "difference_nats": found.mean,
+        **_stderr("difference_stderr_nats", found.stderr),
+        "difference_bound": name,
+        "num_difference_images": found.num_images,
+    }
 
 
 def information_metrics(

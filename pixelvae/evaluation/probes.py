@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,8 +23,14 @@ if TYPE_CHECKING:
 Features = npt.NDArray[np.float32]  # (N, F)
 Labels = npt.NDArray[np.int64]  # (N,)
 
-PENALTIES = (10.0, 1.0, 0.1, 0.01, 0.001)
-"""What the linear probe chooses from: scikit-learn's C, the inverse of the weight of the squared norm."""
+EXPONENTS = (1, 0, -1, -2, -3)
+"""First grid of the linear probe: powers of ten of scikit-learn's C, the inverse weight of the squared norm."""
+
+LIMITS = (-6, 4)
+"""Range to which that grid grows while its best value is at an edge."""
+
+MIN_VARIANCE = 1e-6
+"""Whitening leaves out components with a smaller share of the largest variance: they are rounding errors."""
 
 NEIGHBOURS = (1, 3, 5, 10, 20)
 """What the nearest-neighbour classifier chooses from."""
@@ -37,16 +44,22 @@ class Probe(NamedTuple):
 
     linear_accuracy: float
     knn_accuracy: float
+    whitened_knn_accuracy: float
     c: float
+    c_at_edge: bool
     k: int
+    whitened_k: int
 
     def metrics(self, suffix: str = "") -> dict[str, float]:
         """By the names of metrics.json; ``suffix`` says of what."""
         return {
             f"linear_probe_accuracy{suffix}": self.linear_accuracy,
             f"knn_accuracy{suffix}": self.knn_accuracy,
+            f"knn_accuracy_whitened{suffix}": self.whitened_knn_accuracy,
             f"linear_probe_c{suffix}": self.c,
+            f"linear_probe_c_at_edge{suffix}": self.c_at_edge,
             f"knn_k{suffix}": self.k,
+            f"knn_k_whitened{suffix}": self.whitened_k,
         }
 
 
@@ -54,8 +67,9 @@ def probe(features_train: Features, y_train: Labels, features_test: Features, y_
     """A linear and a nearest-neighbour classifier, fitted on train and scored on test.
 
     The linear one is a logistic regression on features of mean 0 and variance 1; the neighbours are the nearest by
-    Euclidean distance between the features as they are. C and k are those that do best on every tenth training
-    example after fitting on the others; then all are fitted. Nothing is drawn.
+    Euclidean distance between the features as they are, and between whitened ones (Mahalanobis distance). C and k are
+    those that do best on every tenth training example after fitting on the others; then all are fitted. The grid of C
+    grows up to ``LIMITS`` while its best value is at an edge. Nothing is drawn.
 
     Shape:
         features: (N, F), y: (N,).
@@ -80,14 +94,31 @@ def probe(features_train: Features, y_train: Labels, features_test: Features, y_
     chosen_on = features_train[held_out], y_train[held_out]
     if not held_out.any() or len(np.unique(fitted[1])) < 2:
         raise ValueError(f"{len(y_train)} training examples; wanted at least {HELD_OUT}, of two classes or more")
-    c = max(PENALTIES, key=lambda c: _linear(c, *fitted).score(*chosen_on))
-    k = max(NEIGHBOURS, key=_neighbours(*fitted, *chosen_on).__getitem__)
-    return Probe(
-        float(_linear(c, features_train, y_train).score(features_test, y_test)),
-        _neighbours(features_train, y_train, features_test, y_test)[k],
-        c,
-        k,
-    )
+    c, at_edge = choose_penalty(lambda c: _linear(c, *fitted).score(*chosen_on))
+    linear = float(_linear(c, features_train, y_train).score(features_test, y_test))
+    raw, k = _nearest(features_train, y_train, features_test, y_test, held_out)
+    whitened, whitened_k = _nearest(*_whitened(features_train, y_train, features_test), y_test, held_out)
+    return Probe(linear, raw, whitened, c, at_edge, k, whitened_k)
+
+
+def choose_penalty(score: Callable[[float], float]) -> tuple[float, bool]:
+    """The C of the best score, and whether it is at the edge of all that may be tried.
+
+    The larger C of equal scores. The grid grows by a factor of ten beyond its edge until that does no better.
+
+    Example:
+        >>> choose_penalty(lambda c: -abs(c - 100)), choose_penalty(lambda c: c)
+        ((100.0, False), (10000.0, True))
+    """
+    scores = {exponent: score(10.0**exponent) for exponent in EXPONENTS}
+    best = max(scores, key=scores.__getitem__)
+    while best in (min(scores), max(scores)):
+        beyond = best + 1 if best == max(scores) else best - 1
+        if not LIMITS[0] <= beyond <= LIMITS[1]:
+            return 10.0**best, True
+        scores[beyond] = score(10.0**beyond)
+        best = beyond if scores[beyond] > scores[best] else best
+    return 10.0**best, False
 
 
 def probe_latents(
@@ -153,6 +184,24 @@ def _linear(c: float, features: Features, y: Labels) -> Pipeline:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # with a weak penalty the last digits do not matter
         return regression.fit(features, y)
+
+
+def _nearest(
+    features: Features, y: Labels, features_test: Features, y_test: Labels, held_out: npt.NDArray[np.bool_]
+) -> tuple[float, int]:
+    """The accuracy on test by the k that does best on the held-out training examples, and that k."""
+    on_held_out = _neighbours(features[~held_out], y[~held_out], features[held_out], y[held_out])
+    k = max(NEIGHBOURS, key=on_held_out.__getitem__)
+    return _neighbours(features, y, features_test, y_test)[k], k
+
+
+def _whitened(features: Features, y: Labels, features_test: Features) -> tuple[Features, Labels, Features]:
+    """Features whose covariance on train is the identity; the labels as they are."""
+    mean = features.mean(0, dtype=np.float64)
+    variances, axes = np.linalg.eigh(np.cov(features, rowvar=False, dtype=np.float64).reshape(len(mean), -1))
+    kept = variances > MIN_VARIANCE * max(variances.max(), np.finfo(np.float64).tiny)
+    scaled = axes[:, kept] / np.sqrt(variances[kept]) if kept.any() else axes * 0  # all features constant
+    return ((features - mean) @ scaled).astype(np.float32), y, ((features_test - mean) @ scaled).astype(np.float32)
 
 
 def _neighbours(features: Features, y: Labels, features_test: Features, y_test: Labels) -> dict[int, float]:

@@ -9,6 +9,7 @@ from matplotlib.image import imread
 
 from pixelvae.checkpoint import load_progress
 from pixelvae.commands import compare, train
+from pixelvae.evaluation.per_image import paired_difference, read_per_image
 from small_runs import CONFIG
 
 WITHOUT = CONFIG | {"encoder": None, "prior": None, "latent_dim": 0}
@@ -38,6 +39,13 @@ def test_equal_steps_give_one_table_and_one_figure(configs, tmp_path):
     table = (tmp_path / "out/compare.md").read_text().splitlines()[2:]
     order = sorted((vae, plain), key=lambda member: -member.metrics["elbo_nats"])
     assert [line.split(" | ")[0] for line in table] == [f"| {member.name}" for member in order]
+    best, worst = order
+    images = [read_per_image(tmp_path / "out" / member.name)["importance_weighted"] for member in order]
+    paired = paired_difference(*images)
+    assert worst.metrics["difference_nats"] == pytest.approx(-paired.mean)
+    assert f" | {paired.mean:.2f} ± {paired.stderr:.2f} | " in table[1]
+    assert best.metrics["difference_nats"] == 0
+    assert " | — | " in table[0]
     assert imread(tmp_path / "out/compare.png").ndim == 3
     metrics = json.loads((tmp_path / "out/vae/metrics.json").read_text())
     assert metrics["elbo_nats"] == vae.metrics["elbo_nats"]

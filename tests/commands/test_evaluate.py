@@ -5,11 +5,15 @@ import math
 
 import jsonargparse
 import pytest
+import torch
 
 import speech
 from hparams import row
-from pixelvae.checkpoint import Progress, save_model
+from pixelvae.checkpoint import Progress, load, save_model
 from pixelvae.commands import cli, evaluate
+from pixelvae.distributed import World
+from pixelvae.evaluation.bounds import evaluate_bound
+from pixelvae.evaluation.per_image import read_per_image
 from pixelvae.reporting.events import read_events
 from small_runs import CONFIG, small_data, small_model
 
@@ -37,6 +41,7 @@ def test_latents_are_measured_on_request_in_nats_and_shares(tmp_path, config, ca
     for name in ("linear_probe_accuracy", "knn_accuracy"):
         for suffix in ("", "_pixels", "_pca"):
             assert 0.1 <= metrics[f"{name}{suffix}"] <= 1
+    assert {"knn_accuracy_whitened", "linear_probe_c_at_edge", "knn_k_whitened_pca"} <= set(metrics)
     assert metrics["num_probe_train_images"] == 300
     assert 0 <= metrics["reconstruction_agreement"] < metrics["original_agreement"] <= 1
     assert metrics["classifier_accuracy"] > 0.7  # of binary pixels, drawn from 8x8 digits
@@ -87,7 +92,7 @@ def test_without_the_request_nothing_is_probed(tmp_path):
 
 
 def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "bound_metrics", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr(evaluate, "measure_bounds", lambda *_, **__: pytest.fail("work was done"))
     with pytest.raises(ValueError, match="no latents; leave --latents out"):
         run(tmp_path, "--latents=true", config=WITHOUT_LATENTS)
     with pytest.raises(ValueError, match="split='train' would flatter"):
@@ -111,3 +116,34 @@ def test_latents_of_sounds_are_measured_too(tmp_path):
     metrics = jsonargparse.auto_cli(evaluate.main, args=arguments)
     assert 0 <= metrics["linear_probe_accuracy"] <= 1
     assert "reconstruction_agreement" not in metrics  # the classifier is one of images
+
+
+def test_bounds_of_single_images_stand_beside_their_means(tmp_path):
+    metrics = run(tmp_path, "--num_samples=2", "--iwae_images=20", "--train_elbo=50")
+    rows = read_per_image(tmp_path)
+    assert float(rows["elbo"].nats.mean()) == pytest.approx(metrics["elbo_nats"])
+    assert -float(rows["importance_weighted"].nats.mean()) == pytest.approx(metrics["nll_iwae_nats"])
+    assert (len(rows["elbo"].nats), len(rows["importance_weighted"].nats)) == (300, 20)
+    error = float(rows["elbo"].nats.std()) / 300**0.5
+    assert metrics["elbo_stderr_nats"] == pytest.approx(error, rel=1e-5)
+    assert metrics["bits_per_dim_stderr"] == pytest.approx(error / (64 * math.log(2)), rel=1e-5)
+    train = small_data().train
+    world = World(torch.device("cpu"))
+    expected = evaluate_bound(load(tmp_path), train, seed=0, world=world, max_images=50)
+    assert metrics["train_elbo_nats"] == pytest.approx(expected.elbo)
+    assert metrics["num_train_elbo_images"] == 50
+
+
+def test_a_difference_to_another_evaluation_is_paired(tmp_path, monkeypatch):
+    first = run(tmp_path / "a")
+    other = run(tmp_path / "b", f"--against={tmp_path}/a", config=WITHOUT_LATENTS)
+    a, b = (read_per_image(tmp_path / name)["elbo"].nats for name in "ab")
+    assert other["difference_nats"] == pytest.approx(other["elbo_nats"] - first["elbo_nats"])
+    assert other["difference_stderr_nats"] == pytest.approx(float((b - a).std()) / 300**0.5)
+    monkeypatch.setattr(evaluate, "measure_bounds", lambda *_, **__: pytest.fail("work was done"))
+    with pytest.raises(ValueError, match=r"against=.*different positions"):
+        run(tmp_path / "c", f"--against={tmp_path}/a", "--split=validation")
+    with pytest.raises(ValueError, match="is not there; pixelvae evaluate writes it"):
+        run(tmp_path / "c", f"--against={tmp_path}/none")
+    with pytest.raises(ValueError, match="train_elbo=-1; wanted 0 or more"):
+        run(tmp_path / "c", "--train_elbo=-1")

@@ -36,15 +36,16 @@ def test_grey_images_have_no_channels_to_order():
 
 
 @pytest.mark.parametrize("num_layers", [1, 4])
-@pytest.mark.parametrize("context_dim", [0, 5])
+@pytest.mark.parametrize("context_shape", [None, (1, 5), (1, 5, 4, 4)], ids=["none", "vector", "map"])
 @pytest.mark.parametrize(("spec", "channels"), [(GREY, 4), (RGB, 6)])
-def test_the_cost_model_is_what_the_counter_counts(spec, channels, context_dim, num_layers):
+def test_the_cost_model_is_what_the_counter_counts(spec, channels, context_shape, num_layers):
     """README's formula for the operations of a forward pass."""
     widths = {"channels": channels, "head_channels": 2 * channels, "num_layers": num_layers}
-    decoder = GatedPixelCNN(spec, spec.channels, context_dim, **widths)
+    decoder = GatedPixelCNN(spec, spec.channels, 5 if context_shape else 0, **widths)
     with FlopCounterMode(display=False) as counter:
-        decoder(torch.zeros(1, *spec.shape, dtype=torch.long), torch.zeros(1, context_dim) if context_dim else None)
-    assert counter.get_total_flops() == decoder.forward_flops
+        decoder(torch.zeros(1, *spec.shape, dtype=torch.long), torch.zeros(context_shape) if context_shape else None)
+    context_map = context_shape is not None and len(context_shape) == 4
+    assert counter.get_total_flops() == decoder.forward_flops(context_map=context_map)
 
 
 def test_a_limit_takes_kernels_and_no_layers_away():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pixelvae.data import BatchKey, spread
-from pixelvae.evaluation.probes import labels, pixels, probe, probe_latents, probe_pixels
+from pixelvae.evaluation.probes import choose_penalty, labels, pixels, probe, probe_latents, probe_pixels
 from small_runs import CONFIG, small_data, small_model
 
 
@@ -50,6 +50,56 @@ def test_only_the_linear_probe_is_blind_to_units(rng):
     plain, scaled = probe(train, y, test, y_test), probe(train * units, y, test * units, y_test)
     assert scaled.linear_accuracy == pytest.approx(plain.linear_accuracy, abs=0.01)
     assert scaled.knn_accuracy < plain.knn_accuracy - 0.1
+
+
+def test_whitened_neighbours_do_not_depend_on_units_or_mixing(rng):
+    """Raw distances see the large coordinate alone; whitened ones are the same for every linear map of the features."""
+    y, y_test = rng.integers(0, 4, 300), rng.integers(0, 4, 200)
+    train, test = features(rng, y, 0.3), features(rng, y_test, 0.3)
+    mixing = (rng.standard_normal((4, 4)) * [30, 1, 0.1, 1]).astype(np.float32)
+    plain, mixed = probe(train, y, test, y_test), probe(train @ mixing, y, test @ mixing, y_test)
+    assert mixed.whitened_knn_accuracy == pytest.approx(plain.whitened_knn_accuracy, abs=0.01)
+    assert mixed.knn_accuracy < mixed.whitened_knn_accuracy - 0.1
+
+
+def test_constant_features_do_not_matter(rng):
+    """A unit that the encoder ignores has no variance to divide by."""
+    y, y_test = rng.integers(0, 4, 300), rng.integers(0, 4, 200)
+    train, test = features(rng, y, 0.3), features(rng, y_test, 0.3)
+    wider = [np.concatenate([part, np.full((len(part), 3), 5, np.float32)], 1) for part in (train, test)]
+    expected = probe(train, y, test, y_test).whitened_knn_accuracy
+    assert probe(wider[0], y, wider[1], y_test).whitened_knn_accuracy == expected
+    nothing = probe(np.ones((300, 2), np.float32), y, np.ones((200, 2), np.float32), y_test)
+    assert 0 <= nothing.whitened_knn_accuracy <= 0.5
+
+
+def test_features_that_repeat_others_do_not_matter(rng):
+    """Sums of features add no information; whitening their rounding errors would add noise."""
+    y, y_test = rng.integers(0, 4, 300), rng.integers(0, 4, 200)
+    train, test = features(rng, y, 0.3), features(rng, y_test, 0.3)
+    sums = rng.standard_normal((4, 40)).astype(np.float32)
+    wider = [np.concatenate([part, part @ sums], 1) for part in (train, test)]
+    expected = probe(train, y, test, y_test).whitened_knn_accuracy
+    assert probe(wider[0], y, wider[1], y_test).whitened_knn_accuracy == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("best", "expected"),
+    [(1, (1.0, False)), (10, (10.0, False)), (1e3, (1e3, False)), (1e-5, (1e-5, False)), (1e-3, (1e-3, False)),
+     (1e9, (1e4, True)), (1e-9, (1e-6, True))],
+)  # fmt: skip
+def test_the_penalty_is_not_at_the_edge_of_its_grid(best, expected):
+    """The grid grows until what lies beyond does no better, or says that it ended."""
+    tried = []
+    found = choose_penalty(lambda c: tried.append(c) or -abs(np.log10(c) - np.log10(best)))
+    assert found == expected
+    assert found[1] or min(tried) < found[0] < max(tried)
+
+
+def test_equal_scores_do_not_widen_the_grid_further():
+    tried = []
+    assert choose_penalty(lambda c: tried.append(c) or 0.5) == (10.0, False)
+    assert max(tried) == 100
 
 
 def test_what_is_chosen_is_chosen_without_the_test_set(rng):

@@ -1,0 +1,45 @@
+"""Publish a model: ``python scripts/publish.py runs/mnist/pixelvae_flow mnist/pixelvae_flow URL``.
+
+Writes the entry of results/weights.json and the model card. The file to upload to URL is RUN/best/model.safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pixelvae.checkpoint import checkpoint_folder, load, load_config
+from pixelvae.commands.cli import run_script
+from pixelvae.hub import TABLE, Weights, read_table
+from pixelvae.reporting.model_card import write_model_card
+from pixelvae.storage import write_json
+
+
+def main(run: Path, name: str, url: str, results: Path = Path("results")) -> None:
+    """Enter the weights of a run into the table of published weights, and write their model card.
+
+    Args:
+        run: A run or a checkpoint.
+        name: Of the model, DATASET/MODEL; results/DATASET/MODEL holds its metrics.json and config.yaml.
+        url: Where its weights will be, such as an asset of a release.
+        results: The folder of results.
+
+    Raises:
+        ValueError: If the configuration of the results is not that of the run.
+    """
+    checkpoint = checkpoint_folder(run)
+    load(checkpoint)  # refuses damaged weights
+    if load_config(checkpoint) != load_config(results / name):
+        raise ValueError(f"{results / name}/config.yaml is not that of {checkpoint}; evaluate the run into that folder")
+    content = (checkpoint / "model.safetensors").read_bytes()
+    entry = Weights(hashlib.sha256(content).hexdigest(), len(content), url)
+    table = {**read_table(results), name: entry}
+    write_json(results / TABLE, {key: table[key]._asdict() for key in sorted(table)})
+    card = write_model_card(results / name, name)
+    print(json.dumps(entry._asdict(), indent=2))
+    print(f"Written to {results / TABLE} and {card}; upload {checkpoint / 'model.safetensors'} to {url}")
+
+
+if __name__ == "__main__":
+    run_script(main)
