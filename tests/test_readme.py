@@ -1,4 +1,4 @@
-"""Numbers of README and of docs/results.md stand in results/; linked files exist; every file has its line in CONTRIBUTING."""
+"""README and docs/results.md quote results/; links lead to files; every file has its line in CONTRIBUTING."""
 
 import json
 import re

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import re
-from textwrap import dedent
 from typing import Any
 
 import griffe
 
 MATH = re.compile(r"^( *)\.\. math::[ \t]*(.*(?:\n(?:\1[ \t]+.*|[ \t]*(?=\n\1[ \t]+)))*)", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|mod|attr):`~?([\w.]+)`")
+INLINE = re.compile(r":math:`([^`]+)`")
 
 
 def markdown(text: str, public: dict[str, str]) -> str:
     """A docstring with display formulas, and with links to public names."""
 
     def formula(match: re.Match[str]) -> str:
-        lines = "\n".join(line.strip() for line in dedent(match[2]).strip().splitlines() if line.strip())
-        return "\n".join(f"{match[1]}{line}" for line in ["", "$$", *lines.splitlines(), "$$", ""])
+        lines = [line.strip() for line in match[2].strip().splitlines() if line.strip()]
+        if any("&" in line for line in lines):  # Sphinx aligns these by itself
+            lines = [r"\begin{aligned}", *lines, r"\end{aligned}"]
+        return "\n".join(f"{match[1]}{line}" for line in ["", "$$", *lines, "$$", ""])
 
     def link(match: re.Match[str]) -> str:
         name = match[1].rpartition(".")[2]
         return f"[`{name}`][{public[name]}]" if name in public else f"`{match[1]}`"
 
-    return ROLE.sub(link, MATH.sub(formula, text)).replace("``", "`")
+    return ROLE.sub(link, INLINE.sub(r"$\1$", MATH.sub(formula, text))).replace("``", "`")
 
 
 class SphinxDirectives(griffe.Extension):
