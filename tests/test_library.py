@@ -186,7 +186,8 @@ def test_a_folder_that_holds_a_run_is_refused_and_resumed(run, tmp_path):
         pv.fit(small(), DATA, run.folder, steps=4, **SMALL)
     pv.fit(small(), DATA, tmp_path, steps=2, validate_every=2, lr_warmup_steps=4, **SMALL)
     whole = pv.fit(small(), DATA, tmp_path / "whole", steps=2, validate_every=2, lr_warmup_steps=4, **SMALL)
-    again = pv.fit(small(seed=5), DATA, tmp_path, steps=2, resume=True, lr_warmup_steps=4, **SMALL)
+    options = {"validate_every": 2, "lr_warmup_steps": 4}
+    again = pv.fit(small(seed=5), DATA, tmp_path, steps=2, resume=True, **options, **SMALL)
     assert same_weights(again.model, whole.model)
 
 
