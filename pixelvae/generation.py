@@ -1,7 +1,4 @@
-"""What people do with a model: sample, reconstruct, interpolate, complete, score.
-
-Every model has the verbs as methods too: ``model.sample(10, seed=0)``.
-"""
+"""Sample, reconstruct, interpolate, complete, score; every model has the verbs as methods too."""
 
 from __future__ import annotations
 

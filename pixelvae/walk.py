@@ -129,7 +129,8 @@ def fill(
             pmf = likelihood.pmf(params, x_site, channel)
             return pmf, draw(pmf, u, temperature)
 
-        record = rows.cuda_graph if u.device.type == "cuda" else None
+        # Graphs need a real device, which a FakeTensorMode has not.
+        record = rows.cuda_graph if u.device.type == "cuda" and torch.cuda.is_available() else None
         plan = EagerPlan(prepared.eager, context, len(u))
         return rows.fill(plan, of_row, u, x=x, known=known, record=record, progress=progress)
     log_p = torch.zeros_like(u)

@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonargparse
 import torch
+import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from pixelvae import (
@@ -116,14 +117,15 @@ def run_laws(device: torch.device, quick: bool) -> str:
 def train_demo(world: World, quick: bool) -> dict[str, Any]:
     """The bound of the demo's model in nats, trained on this device, beside the committed one of a CPU."""
     options = parser()
-    given = options.instantiate(options.parse_args(["--config", str(DEMO), *(QUICK_DEMO if quick else ())]))
+    parsed = options.parse_args(["--config", str(DEMO), *(QUICK_DEMO if quick else ())])
+    given, config = options.instantiate(parsed), yaml.safe_load(options.dump(parsed))
     parts = ("likelihood", "decoder", "encoder", "prior", "context", "latent_dim", "class_conditional")
     torch.manual_seed(given["seed"])
     model = assemble(given["data"].spec, **{name: given[name] for name in parts})
     with tempfile.TemporaryDirectory() as folder:
         fitted = fit(
-            model, given["data"], given["train"], given["objective"], out=Path(folder), config={}, seed=given["seed"],
-            world=world,
+            model, given["data"], given["train"], given["objective"], out=Path(folder), config=config,
+            seed=given["seed"], world=world,
         )  # fmt: skip
     bounds = evaluate_bound(fitted.model, given["data"].test, seed=0, world=world, max_images=20 if quick else None)
     progress = fitted.progress

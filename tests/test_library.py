@@ -100,7 +100,11 @@ def test_a_loaded_model_trains_again(run):
 def test_the_configuration_is_complete(run):
     """The options of `pixelvae train`, with the parts as they were given and their defaults."""
     config = yaml.safe_load((run.folder / "best/config.yaml").read_text())
-    wanted = [name for name in train.inspect.signature(train.main).parameters if name not in ("config", "resume")]
+    wanted = [
+        name
+        for name in train.inspect.signature(train.main).parameters
+        if name not in ("config", "resume", "resume_changed")
+    ]
     assert sorted(config) == sorted(wanted)
     assert config["data"] == {
         "class_path": "pixelvae.TensorData",
@@ -164,7 +168,7 @@ def test_an_interruption_or_a_run_is_shown(run):
     [
         ({"stepz": 3}, "fit has no option stepz; did you mean steps?"),
         ({"hidden": 3}, "fit has no option hidden; wanted steps, batch_size"),
-        ({"accumulate": 0}, "train.accumulate=0; wanted at least 1"),
+        ({"accumulate": 0}, "train.accumulate=0; wanted a whole number of at least 1"),
         ({"data": CODES}, "the data are 1x7x7, 512 levels; the model wants 1x8x8, 256 levels, 10 classes"),
         ({"data": IMAGES}, "data is ndarray; wanted a data set"),
         ({"model": small(decoder=lambda *sizes: pv.GatedPixelCNN(*sizes, num_layers=2))}, "decoder=<function"),
@@ -178,11 +182,12 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(tmp_path, chang
 
 
 def test_a_folder_that_holds_a_run_is_refused_and_resumed(run, tmp_path):
-    with pytest.raises(ValueError, match="already holds a run; set resume=True"):
+    with pytest.raises(ValueError, match="already holds a run; add --resume"):
         pv.fit(small(), DATA, run.folder, steps=4, **SMALL)
     pv.fit(small(), DATA, tmp_path, steps=2, validate_every=2, lr_warmup_steps=4, **SMALL)
     whole = pv.fit(small(), DATA, tmp_path / "whole", steps=2, validate_every=2, lr_warmup_steps=4, **SMALL)
-    again = pv.fit(small(seed=5), DATA, tmp_path, steps=2, resume=True, lr_warmup_steps=4, **SMALL)
+    options = {"validate_every": 2, "lr_warmup_steps": 4}
+    again = pv.fit(small(seed=5), DATA, tmp_path, steps=2, resume=True, **options, **SMALL)
     assert same_weights(again.model, whole.model)
 
 

@@ -165,7 +165,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         beta = self.beta
-        if self.multiplier is not None and self.step % DECIDE_EVERY == 0:
+        if self.multiplier is not None and self.step > 0 and self.step % DECIDE_EVERY == 0:
             self.rewards_information = bool(beta < MIN_WEIGHT)  # waits for the device
         among = (
             require_batch(*others(), spec, device, synchronise=False) if others and self.rewards_information else None

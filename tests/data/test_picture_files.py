@@ -121,6 +121,13 @@ class TestFit:
         assert (x[:, 4:12, 10:] == 255).all()
         assert (x[1:, 12:] == 0).all()
 
+    def test_pad_puts_a_tall_picture_in_the_middle(self, tmp_path: Path) -> None:
+        Image.new("L", (8, 16)).save(tmp_path / "a.png")
+        x = read(tmp_path / "a.png", (16, 16), grey=True, fit="pad")[0]
+        assert (x[:, 4:12] == 0).all()
+        assert (x[:, :4] == 255).all()
+        assert (x[:, 12:] == 255).all()
+
     def test_stretch_changes_its_proportions(self, file: Path) -> None:
         x = read(file, (16, 16), grey=True, fit="stretch")[0]
         assert (x[:, :6] == 0).all()
@@ -145,6 +152,9 @@ class TestFit:
 
     def test_a_draft_is_used_where_it_is_enough_only(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Image.new("L", (640, 480)).save(tmp_path / "a.jpg")
+        exif = Image.Exif()
+        exif[0x0112] = 6  # stored lying, 1600 x 100; seen upright
+        Image.new("L", (1600, 100)).save(tmp_path / "tall.jpg", exif=exif)
         loaded = []
         transpose = ImageOps.exif_transpose
         monkeypatch.setattr(
@@ -152,7 +162,8 @@ class TestFit:
         )
         for size in (30, 60, 200):
             read(tmp_path / "a.jpg", size)
-        assert loaded == [(80, 60), (160, 120), (640, 480)]
+        read(tmp_path / "tall.jpg", (200, 10))
+        assert loaded == [(80, 60), (160, 120), (640, 480), (400, 25)]
 
 
 class TestWhatIsRefused:

@@ -95,7 +95,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] *
         "a: &a [*a]",
         "a: &a {b: *a}\n<<: *a",
         LAUGHS,
-        "[" * 50_000,
+        "[" * 2_000,
         "{a: " * 3000,
         "data: !!python/object/apply:os.system [true]",
         "x: " + "9" * 90_000,

@@ -12,7 +12,9 @@ from small_runs import CONFIG, small_data
 @pytest.mark.parametrize("resume", [False, True])
 def test_the_row_is_there_before_the_first_step(tmp_path, resume):
     for _ in range(1 + resume):  # a resumed run writes its row again
-        TensorBoardObserver(tmp_path, small_data(), CONFIG).close()
+        observer = TensorBoardObserver(tmp_path, small_data(), CONFIG)
+        observer.on_start(3 * resume)
+        observer.close()
     columns, curves = row(tmp_path)
     assert columns["decoder"] == "GatedPixelCNN"
     assert columns["decoder.num_layers"] == 2
