@@ -17,9 +17,7 @@ def on_files(files: Files, config: Any) -> Files:
     for page in list(files.documentation_pages()):
         for name in LINK.findall(page.content_string):
             if (root / name).is_file() and files.get_file_from_path(name) is None:
-                copy = File.generated(
-                    config, name, abs_src_path=str(root / name), inclusion=InclusionLevel.NOT_IN_NAV
-                )
+                copy = File.generated(config, name, abs_src_path=str(root / name), inclusion=InclusionLevel.NOT_IN_NAV)
                 files.append(copy)
     return files
 
