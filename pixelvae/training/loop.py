@@ -188,21 +188,14 @@ class _Loop:
 
     def bar(self) -> tqdm:
         """The progress bar, of all steps from the first."""
-<<<<<<< HEAD
-        training, step = self.trainer.training, self.trainer.step
-        return tqdm(
-            total=training.steps, initial=step, unit="step", disable=not self.shows, dynamic_ncols=True, mininterval=0.5
-        )
+        options: dict[str, Any] = {"unit": "step", "dynamic_ncols": True, "mininterval": 0.5, "disable": not self.shows}
+        return tqdm(total=self.trainer.training.steps, initial=self.trainer.step, **options)
 
     def stops(self, asked: bool) -> bool:
         """Whether all ranks leave after this step, because a signal asked some of them to."""
         world = self.trainer.world
         agree = world.size == 1 or self.trainer.step % AGREE_EVERY == 0 or self.is_due()
         return agree and world.any(asked)
-=======
-        options = {"unit": "step", "dynamic_ncols": True, "mininterval": 0.5, "disable": not self.shows}
-        return tqdm(total=self.trainer.training.steps, initial=self.trainer.step, **options)
->>>>>>> runs
 
     def updates(self, batches: Iterator[tuple[Tensor, Tensor]]) -> list[StepRecord]:
         """Updates up to the next read; on divergence, raise an error that suggests remedies."""
