@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
 
-.PHONY: help install demo baselines test lint tensorboard benchmark clean
+.PHONY: help install demo baselines test lint docs tensorboard benchmark clean
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/  —/'
 
@@ -26,6 +26,12 @@ lint: install    ## style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/.docs  ## the pages of docs/ as a site, in build/site; a broken link or reference is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+.venv/.docs: .venv/.installed
+	$(BIN)/python -m pip install --progress-bar off -e '.[docs]'
+	touch $@
 
 tensorboard: install  ## look at the runs in a browser
 	$(BIN)/tensorboard --logdir runs

@@ -1,11 +1,12 @@
-"""The pages of docs/ are right: every python block runs, page by page, in order, in an empty folder."""
+"""README and the pages of docs/ are right: every python block runs, page by page, in order, in an empty folder."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-PAGES = sorted((Path(__file__).parent.parent / "docs").glob("**/*.md"))
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 BLOCK = re.compile(r"^```python([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -15,7 +15,7 @@ ABSENT = -1
 class DataSpec(NamedTuple):
     """Shape, number of levels and kinds of label of a data set.
 
-    Args:
+    Attributes:
         shape: ``(C, H, W)`` of an image or ``(C, T)`` of a sound.
         levels: K; every entry of ``x`` is an integer in ``0 .. K-1``, or ``ABSENT`` after the end of a sound.
         num_classes: One entry for each kind of label: ``(10,)`` for digits, ``(10, 6)`` for digits and
@@ -73,7 +73,7 @@ def levels_to_signal(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
 
     .. math:: s = \frac{2 x}{K - 1} - 1
 
-    Args:
+    Attributes:
         x: Integers in ``0 .. K-1``, of any shape.
         levels: K.
         dtype: Floating-point type of the result.
