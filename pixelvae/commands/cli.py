@@ -98,7 +98,7 @@ def mistakes_in_one_line(prog: str | None, arguments: Sequence[str]) -> Iterator
 def start(name: str, arguments: Sequence[str], prog: str | None) -> None:
     """Import a command and run it."""
     module = import_module(f"pixelvae.commands.{name.replace('-', '_')}")
-    # A checkpoint keeps the resolved configuration, and encode and compress take any number of files: they read their options.
+    # A checkpoint keeps the resolved configuration; encode and compress take any number of files: they read options.
     if name in ("train", "encode", "compress"):
         module.run(arguments, prog)
     else:

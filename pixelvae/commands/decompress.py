@@ -22,7 +22,7 @@ from pixelvae.weights import weights_bytes
 TENSORS = "examples.safetensors"
 
 
-def main(file: Path, model: Path, out: Path, trust: str | None = None) -> None:
+def main(file: Path, model: Path | None = None, out: Path | None = None, trust: str | None = None) -> None:
     """Decode a .pxv file into a folder: a PNG or wav file for each example, and all levels in examples.safetensors.
 
     The levels (x) and labels (y) in examples.safetensors are those that were compressed, bit for bit. Grey values of
@@ -31,9 +31,12 @@ def main(file: Path, model: Path, out: Path, trust: str | None = None) -> None:
     Args:
         file: The file that ``pixelvae compress`` wrote.
         model: The checkpoint, or run, that compressed it.
-        out: A folder that is new or empty.
+        out: A folder that is new or empty; by default FILE without its ending.
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
+    if model is None:
+        raise ValueError("model is missing; add --model CHECKPOINT, the one that compressed the file")
+    out = out or file.with_suffix("")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out={out} is not an empty folder; choose a new one")
     with explained(file, "read"):

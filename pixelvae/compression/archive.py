@@ -32,7 +32,7 @@ from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.progress import tqdm
 from pixelvae.sampling.coding import Setting, Stack
-from pixelvae.sampling.engine import NATIVE
+from pixelvae.sampling.engine import BLOCK, NATIVE
 
 EXAMPLES_PER_BLOCK = 256
 
@@ -53,8 +53,9 @@ class Coder:
     Args:
         model: On the CPU, in float32, with a decoder that has a plan.
         threads: Blocks that are coded at once; torch.get_num_threads() by default.
+        engine_threads: Threads of one block, where it is compressed.
         target: Compiler flags that select the processor.
-        batch: Examples that one pass over the weights serves; by default the engine's choice.
+        batch: Examples that one pass over the weights serves.
 
     Raises:
         ValueError: If the model cannot compress, with the reason.
@@ -65,12 +66,12 @@ class Coder:
         model: GenerativeModel,
         *,
         threads: int | None = None,
+        engine_threads: int = 1,
         target: tuple[str, ...] = NATIVE,
-        batch: int | None = None,
+        batch: int = BLOCK,
     ) -> None:
         self.spec, self.threads = model.spec, threads or torch.get_num_threads()
-        setting = Setting(threads=1, target=target)
-        sites = Sites(model, setting if batch is None else setting._replace(block=batch))
+        sites = Sites(model, Setting(engine_threads, target, batch))
         self.target = target
         self.codec: Codec = Exact(sites)
         if isinstance(model, PixelVAE):
@@ -144,17 +145,18 @@ def compress(
     """
     if not 1 <= block <= MAX_BLOCK:
         raise ValueError(f"block={block}; wanted 1 .. {MAX_BLOCK} examples")
-    coder, spec = Coder(model), model.spec
+    spec = model.spec
     is_empty = isinstance(x, Tensor) and x.shape == (0, *spec.shape)
     x, labels = (x.long(), None) if is_empty else require_batch(x, y, spec, torch.device("cpu"))
     if names and len(names) != len(x):
         raise ValueError(f"{len(names)} names for {len(x)} examples; wanted one each, or none")
     for name in names:
         check_name(name)
+    parts = [slice(i, i + block) for i in range(0, len(x), block)]
+    coder = Coder(model, engine_threads=max(1, torch.get_num_threads() // max(1, len(parts))))
     header = header_bytes(
         Header(fingerprint(model), spec.shape, spec.levels, spec.num_classes, len(x), block, tuple(names))
     )
-    parts = [slice(i, i + block) for i in range(0, len(x), block)]
     tasks = [(x[part], None if labels is None else labels[part]) for part in parts]
     encoded = in_threads(lambda task: coder.encode(*task), iter(tasks), coder.threads)
     shown = tqdm(encoded, desc="compress", unit="block", total=len(tasks), disable=not progress, leave=False)

@@ -43,7 +43,7 @@ class BitsBack(Codec):
 
     def __init__(self, sites: Sites, prior: Prior, latent_dim: int) -> None:
         if type(prior) is not StandardNormal:
-            raise ValueError(f"prior {type(prior).__name__}: compression wants StandardNormal, or a model without latents")
+            raise ValueError(f"prior {type(prior).__name__}: compression wants StandardNormal, or no latents")
         self.sites, self.latent_dim = sites, latent_dim
 
     def push(self, stack: Stack, x: Tensor, y: Tensor | None, lengths: Tensor | None) -> list[int]:

@@ -66,9 +66,7 @@ class Sites:
     def push(self, stack: Stack, x: Tensor, given: Examples) -> None:
         """Add (N, C, *S) levels to the message."""
         stack.push(
-            intervals_of(
-                self.packed, self.native, self.context(given), x.clamp(min=0), given.lengths, self.setting
-            )
+            intervals_of(self.packed, self.native, self.context(given), x.clamp(min=0), given.lengths, self.setting)
         )
 
     def pop(self, stack: Stack, given: Examples) -> Tensor:

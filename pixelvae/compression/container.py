@@ -34,7 +34,7 @@ class Header(NamedTuple):
     Attributes:
         model: Hash of the weights.
         shape, levels, num_classes: Of the data.
-        count: Number of examples.
+        num_examples: Number of examples.
         block: Number of examples of every block but the last.
         names: A name for each example, or none; relative paths with ``/``.
         version, engine: Versions of the format and of the engine's integers.
@@ -44,7 +44,7 @@ class Header(NamedTuple):
     shape: tuple[int, ...]
     levels: int
     num_classes: tuple[int, ...]
-    count: int
+    num_examples: int
     block: int
     names: tuple[str, ...] = ()
     version: int = FORMAT_VERSION
@@ -53,7 +53,7 @@ class Header(NamedTuple):
     @property
     def num_blocks(self) -> int:
         """Number of blocks."""
-        return -(-self.count // self.block)
+        return -(-self.num_examples // self.block)
 
 
 class Block(NamedTuple):
@@ -109,7 +109,7 @@ def read_blocks(data: bytes, header: Header, begin: int) -> Iterator[Block]:
     """
     head, at = data[:begin], begin
     for index in range(header.num_blocks):
-        size = min(header.block, header.count - index * header.block)
+        size = min(header.block, header.num_examples - index * header.block)
         what = f"block {index + 1} of {header.num_blocks}"
         content, checksum, at = _framed(data, at, len(data), what)
         if checksum != _crc(content, index, head):
@@ -163,20 +163,19 @@ def _crc(content: bytes, index: int, header: bytes) -> int:
 
 def _require_version(what: str, given: Any, wanted: int) -> None:
     if given != wanted:
-        raise ArchiveError(f"the file has {what} version {given}; this pixelvae reads version {wanted}: use another one")
+        raise ArchiveError(f"the file has {what} version {given}; this pixelvae reads version {wanted}")
 
 
 def _checked(fields: dict[str, Any]) -> Header:
     """A header of the right types: files may come from anybody."""
     names = tuple(fields.pop("names"))
-    header = Header(
-        **fields | {name: tuple(map(int, fields[name])) for name in ("shape", "num_classes")}, names=names
-    )
-    numbers = (header.levels, header.count, header.block, *header.shape, *header.num_classes)
-    if not all(type(number) is int and 0 <= number <= MAX_COUNT for number in numbers) or not 0 < header.block <= MAX_BLOCK:
+    header = Header(**fields | {name: tuple(map(int, fields[name])) for name in ("shape", "num_classes")}, names=names)
+    numbers = (header.levels, header.num_examples, header.block, *header.shape, *header.num_classes)
+    in_range = all(type(number) is int and 0 <= number <= MAX_COUNT for number in numbers)
+    if not in_range or not 0 < header.block <= MAX_BLOCK:
         raise ArchiveError("the header is damaged: a size is out of range")
-    if names and len(names) != header.count:
-        raise ArchiveError(f"the header is damaged: {len(names)} names for {header.count} examples")
+    if names and len(names) != header.num_examples:
+        raise ArchiveError(f"the header is damaged: {len(names)} names for {header.num_examples} examples")
     for name in names:
         check_name(name)
     return header

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixelvae.latents.distributions import DiagonalNormal
 from pixelvae.models.base import GenerativeModel
@@ -19,6 +19,9 @@ STEPS = 2**10
 
 SCALES = (-24, 88)
 """Powers of 2^(-1/8) that a scale of the posterior is rounded to: 8 down to 2^-11."""
+
+
+Part = TypeVar("Part", bound=nn.Module)
 
 
 class Normals(NamedTuple):
@@ -41,9 +44,8 @@ class Rounded:
 
     def __init__(self, model: GenerativeModel) -> None:
         self.conditional = model.has_latents or bool(model.spec.num_classes)
-        self.context = deepcopy(model.context).cpu().double().eval()
-        self.decoder = deepcopy(model.decoder).cpu().double().eval()
-        self.encoder = deepcopy(model.encoder).cpu().double().eval() if isinstance(model, PixelVAE) else None
+        self.context, self.decoder = _in_float64(model.context), _in_float64(model.decoder)
+        self.encoder = _in_float64(model.encoder) if isinstance(model, PixelVAE) else None
 
     @torch.no_grad()
     def contexts(self, h: Tensor, y: Tensor | None) -> Tensor | None:
@@ -76,6 +78,10 @@ class Rounded:
             locs.append((q.loc.clamp(-32, 32) * STEPS).round().long() * (2**16 // STEPS))
             scales.append((-8 * q.scale.log2()).round().clamp(*SCALES).long() - SCALES[0])
         return Normals(torch.cat(locs).numpy(), torch.cat(scales).numpy())
+
+
+def _in_float64(part: Part) -> Part:
+    return deepcopy(part).cpu().double().to(memory_format=torch.contiguous_format).eval()
 
 
 def _on_grid(values: Tensor) -> Tensor:

@@ -145,9 +145,7 @@ class NormalGrid:
             stack.address, ctypes.byref(self.structure), *map(_at, kept), ctypes.c_int64(kept[0].size)
         )
 
-    def pop(
-        self, stack: Stack, locs: npt.NDArray[np.int64], scales: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int64]:
+    def pop(self, stack: Stack, locs: npt.NDArray[np.int64], scales: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Pop (N,) bins: draws from the normals."""
         kept = [np.ascontiguousarray(a, np.int64) for a in (locs, scales)]
         bins = np.zeros_like(kept[0])
