@@ -1,6 +1,7 @@
 """PixelVAE and its family: variational autoencoders with autoregressive decoders."""
 
 from pixelvae.checkpoint import CheckpointError, load, load_data
+from pixelvae.compression.archive import compress, decompress
 from pixelvae.context import Context, SpatialContext, TemporalContext, VectorContext
 from pixelvae.data import (
     CIFAR10,
@@ -85,6 +86,8 @@ __all__ = [
     "WaveEncoder",
     "WaveNet",
     "complete",
+    "compress",
+    "decompress",
     "encode",
     "evaluate",
     "fit",

@@ -20,6 +20,8 @@ COMMANDS = {
     "train": "Train a model",
     "evaluate": "Evaluate a checkpoint on the whole test set",
     "encode": "Write nats and latents of files into a table, with outliers, neighbours, clusters",
+    "compress": "Compress files to the size of the model's bound, decoded bit for bit elsewhere",
+    "decompress": "Write the pictures or sounds of a compressed file again, level for level",
     "sample": "Draw samples from a trained model",
     "reconstruct": "Encode images and draw them again, several times each",
     "interpolate": "Walk through the latents, from image to image or class to class",
@@ -96,8 +98,8 @@ def mistakes_in_one_line(prog: str | None, arguments: Sequence[str]) -> Iterator
 def start(name: str, arguments: Sequence[str], prog: str | None) -> None:
     """Import a command and run it."""
     module = import_module(f"pixelvae.commands.{name.replace('-', '_')}")
-    # A checkpoint keeps the resolved configuration, and encode takes any number of files: they read their options.
-    if name in ("train", "encode"):
+    # A checkpoint keeps the resolved configuration; encode and compress take any number of files: they read options.
+    if name in ("train", "encode", "compress"):
         module.run(arguments, prog)
     else:
         call(module.main, arguments, prog)

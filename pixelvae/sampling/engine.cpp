@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <thread>
 #include <vector>
 #include "levels.h"
@@ -52,6 +53,16 @@ struct Walk {  // x: (B, C, sites), given where known and drawn elsewhere; u, kn
     int64_t* progress;  // sites done, and whether to stop
     int32_t batch, threads, context_kind, block, law, components;
     float temperature;
+};
+
+struct Coding {  // x: (B, C, sites), given if intervals are wanted, else popped from the stack
+    const Plan* plan;
+    const float* context;
+    int64_t* x;
+    const int64_t* lengths;  // (B), sites from there on are absent; null: none
+    Interval* intervals;     // (B, C, sites), or null
+    Stack* stack;
+    int32_t batch, threads, context_kind, block, law, components;
 };
 
 }  // extern "C"
@@ -159,6 +170,18 @@ class Block {  // some examples on one core
     float *state, *bias, *sums;
 };
 
+template <class Work>
+void in_parallel(int threads, int batch, int block, Work work) {  // every thread takes a block, then the next one
+    std::atomic<int> next{0};
+    const auto loop = [&] {
+        for (int first; (first = next.fetch_add(block)) < batch;) work(first, std::min(block, batch - first));
+    };
+    std::vector<std::thread> others;
+    for (int i = 1; i < threads && i * block < batch; ++i) others.emplace_back(loop);
+    loop();
+    for (auto& other : others) other.join();
+}
+
 void walk_block(const Walk& w, int first, int n) {
     const Plan& plan = *w.plan;
     const int64_t C = plan.channels, sites = int64_t(plan.height) * plan.width;
@@ -182,22 +205,54 @@ void walk_block(const Walk& w, int first, int n) {
     }
 }
 
+void code_block(const Coding& w, int first, int count) {  // site by site through all examples, a block at a time
+    const Plan& plan = *w.plan;
+    const int64_t C = plan.channels, sites = int64_t(plan.height) * plan.width;
+    const int64_t per_example = w.context_kind == MAP ? int64_t(plan.height) * plan.columns : 1;
+    std::vector<std::unique_ptr<Block>> blocks;
+    for (int from = first; from < first + count; from += w.block)
+        blocks.emplace_back(new Block(plan, w.context ? w.context + from * per_example * plan.context_dim : nullptr,
+                                      w.context_kind, std::min(w.block, first + count - from)));
+    Chooser choose(w.law, plan.num_levels, plan.channels, w.components, 1);
+    std::vector<int64_t> here(count * C);
+    std::vector<uint32_t> sizes(plan.num_levels);
+    for (int64_t site = 0; site < sites; ++site) {
+        for (int64_t c = 0; c < C; ++c) {
+            for (int i = 0; i < count; ++i) {
+                Block& block = *blocks[i / w.block];
+                const int s = i % w.block;
+                if (s == 0 && (c == 0 || plan.channel_masked)) block.site();
+                const int64_t at = ((first + i) * C + c) * sites + site;
+                int64_t& level = here[i * C + c];
+                if (w.lengths && site >= w.lengths[first + i]) {
+                    w.x[at] = -1, level = 0;
+                } else {
+                    choose.frequencies(block.params(s), &here[i * C], c, sizes.data());
+                    if (w.stack) w.x[at] = pop_level(*w.stack, sizes.data());
+                    level = w.x[at];
+                    if (w.intervals) w.intervals[at] = {before(sizes.data(), level), sizes[level]};
+                }
+                block.show(s, c, level);
+            }
+        }
+        for (auto& block : blocks) block->push();
+    }
+}
+
 }  // namespace
 
 extern "C" {
 
 int32_t lanes() { return LANES; }
 
-void walk(const Walk* w) {  // every thread walks through a block of examples, then takes the next block
-    std::atomic<int> next{0};
-    const auto work = [&] {
-        for (int first; (first = next.fetch_add(w->block)) < w->batch;)
-            walk_block(*w, first, w->batch - first < w->block ? w->batch - first : w->block);
-    };
-    std::vector<std::thread> others;
-    for (int i = 1; i < w->threads && i * w->block < w->batch; ++i) others.emplace_back(work);
-    work();
-    for (auto& other : others) other.join();
+void walk(const Walk* w) {
+    in_parallel(w->threads, w->batch, w->block, [&](int first, int n) { walk_block(*w, first, n); });
+}
+
+// The intervals of given levels, by several threads; or the levels of a stack, in the order of sites.
+void code(const Coding* w) {
+    if (w->stack) code_block(*w, 0, w->batch);
+    else in_parallel(w->threads, w->batch, w->block, [&](int first, int n) { code_block(*w, first, n); });
 }
 
 // One site at a time; the caller chooses the levels. x_site: (B, C); params: (B, P).

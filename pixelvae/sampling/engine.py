@@ -69,7 +69,7 @@ def reason_against(plan: Plan) -> str:
     return f"cannot be built: {reason}" if reason else ""
 
 
-def _laid_out(plan: Plan, context: Tensor | None) -> tuple[int, Tensor | None]:
+def laid_out(plan: Plan, context: Tensor | None) -> tuple[int, Tensor | None]:
     """The context as (B, D), or as (B, H, columns, D) with its last column repeated beyond the image."""
     if context is None:
         return NOTHING, None
@@ -110,7 +110,7 @@ def run(
         progress: Whether to show a progress bar with the time left.
     """
     plan, batch = packed.plan, len(u)
-    kind, context = _laid_out(plan, context)
+    kind, context = laid_out(plan, context)
     x = (
         torch.zeros(u.shape, dtype=torch.long)
         if x is None
@@ -158,7 +158,7 @@ class EngineStepper(Stepper):
         self, packed: Packed, context: Tensor | None, batch_size: int, target: tuple[str, ...] = NATIVE
     ) -> None:
         self.packed, self.batch_size, self.library = packed, batch_size, library(target)
-        kind, self.context = _laid_out(packed.plan, context)
+        kind, self.context = laid_out(packed.plan, context)
         address = None if self.context is None else self.context.data_ptr()
         self.block = self.library.open_block(
             ctypes.c_void_p(packed.address), ctypes.c_void_p(address), kind, batch_size

@@ -2,6 +2,7 @@
 #pragma once
 #include <vector>
 #include "numbers.h"
+#include "stack.h"
 
 namespace {
 
@@ -36,6 +37,22 @@ class Chooser {
         const float* l = params + c * K;
         const float high = highest(l);
         return l[x[c]] - high - logarithm(all(mass(l, high, 1)))[0];
+    }
+
+    // Probabilities as integers that add up to 2^24, none of them 0; what rounding leaves goes to the most probable level.
+    void frequencies(const float* params, const int64_t* x, int c, uint32_t* out) {
+        const float* l = all_logits(params, x, c);
+        mass(l, highest(l), 1);
+        const uint64_t least = K <= 1024 ? 16 : 1, shared = SLOTS - least * K;
+        uint64_t total = 0, used = 0;
+        int most = 0;
+        const auto whole = [&](int k) { return masses[k] > 0 ? uint64_t(masses[k] * 1073741824.0f) : 0; };
+        for (int k = 0; k < K; ++k) {
+            total += whole(k);
+            if (masses[k] > masses[most]) most = k;
+        }
+        for (int k = 0; k < K; ++k) used += out[k] = uint32_t(least + (total ? whole(k) * shared / total : 0));
+        out[most] += uint32_t(SLOTS - used);
     }
 
   private:

@@ -1,0 +1,192 @@
+"""The bytes of a .pxv file: a header, then blocks that do not depend on each other, each with a checksum."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixelvae.sampling.coding import VERSION as ENGINE_VERSION
+from pixelvae.sampling.coding import Words
+
+MAGIC = b"\x89PXV\r\n\x1a\n"  # as of PNG: 7-bit transfers and changes of line ends damage it
+FORMAT_VERSION = 1
+MAX_HEADER, MAX_COUNT = 2**28, 2**31
+MAX_BLOCK = 2**12
+LENGTH = struct.Struct("<I")
+BLOCK = struct.Struct("<IQH")  # checksum of the levels, head of the message, number of groups
+
+
+class ArchiveError(ValueError):
+    """A file that is damaged, foreign, of another model or of another version; says which in one line."""
+
+
+class Header(NamedTuple):
+    """What stands before the blocks.
+
+    Attributes:
+        model: Hash of the weights.
+        shape, levels, num_classes: Of the data.
+        num_examples: Number of examples.
+        block: Number of examples of every block but the last.
+        names: A name for each example, or none; relative paths with ``/``.
+        version, engine: Versions of the format and of the engine's integers.
+    """
+
+    model: str
+    shape: tuple[int, ...]
+    levels: int
+    num_classes: tuple[int, ...]
+    num_examples: int
+    block: int
+    names: tuple[str, ...] = ()
+    version: int = FORMAT_VERSION
+    engine: int = ENGINE_VERSION
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks."""
+        return -(-self.num_examples // self.block)
+
+
+class Block(NamedTuple):
+    """One block: a message, the sizes of its groups, and a checksum of the levels that it decodes to."""
+
+    levels_crc: int
+    head: int
+    groups: list[int]
+    words: Words
+
+
+def header_bytes(header: Header) -> bytes:
+    """Magic, length, header and its checksum."""
+    content = zlib.compress(json.dumps(header._asdict(), separators=(",", ":")).encode(), 9)
+    return MAGIC + LENGTH.pack(len(content)) + content + LENGTH.pack(zlib.crc32(content))
+
+
+def block_bytes(block: Block, index: int, header: bytes) -> bytes:
+    """Length, block and a checksum of the block, its place and the header."""
+    groups = struct.pack(f"<{len(block.groups)}H", *block.groups)
+    content = BLOCK.pack(block.levels_crc, block.head, len(block.groups)) + groups + block.words.astype("<u4").tobytes()
+    return LENGTH.pack(len(content)) + content + LENGTH.pack(_crc(content, index, header))
+
+
+def read_header(data: bytes) -> tuple[Header, int]:
+    """The header, and where the first block begins.
+
+    Raises:
+        ArchiveError: If it is damaged, foreign, or of another version.
+    """
+    if data[: len(MAGIC)] != MAGIC:
+        raise ArchiveError("this is not a .pxv file, or its first bytes are damaged")
+    content, checksum, end = _framed(data, len(MAGIC), MAX_HEADER, "the header")
+    if checksum != zlib.crc32(content):
+        raise ArchiveError("the header is damaged")
+    try:
+        unpacker = zlib.decompressobj()
+        fields = json.loads(unpacker.decompress(content, MAX_HEADER))
+        _require_version("format", fields["version"], FORMAT_VERSION)
+        _require_version("engine", fields["engine"], ENGINE_VERSION)
+        return _checked(fields), end
+    except ArchiveError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError, zlib.error) as error:
+        raise ArchiveError(f"the header is damaged: {type(error).__name__}") from error
+
+
+def read_blocks(data: bytes, header: Header, begin: int) -> Iterator[Block]:
+    """The blocks, in order.
+
+    Raises:
+        ArchiveError: At the first one that is damaged or missing, or after the last one if more bytes follow.
+    """
+    head, at = data[:begin], begin
+    for index in range(header.num_blocks):
+        size = min(header.block, header.num_examples - index * header.block)
+        what = f"block {index + 1} of {header.num_blocks}"
+        content, checksum, at = _framed(data, at, len(data), what)
+        if checksum != _crc(content, index, head):
+            damaged(what)
+        yield _block(content, size, what)
+    if at != len(data):
+        raise ArchiveError(f"{len(data) - at} bytes too many after the last block")
+
+
+def damaged(what: str) -> NoReturn:
+    """Refuse a part of a file.
+
+    Raises:
+        ArchiveError: Always.
+    """
+    raise ArchiveError(f"{what} is damaged; the examples before it are whole")
+
+
+def levels_crc(x: Tensor) -> int:
+    """A checksum of levels."""
+    return zlib.crc32(np.ascontiguousarray(x.to(torch.int32).numpy()).astype("<i4").tobytes())
+
+
+def _block(content: bytes, size: int, what: str) -> Block:
+    if len(content) < BLOCK.size:
+        damaged(what)
+    crc, head, num_groups = BLOCK.unpack_from(content)
+    begin = BLOCK.size + 2 * num_groups
+    if len(content) < begin or (len(content) - begin) % 4 or head >> 32 == 0:
+        damaged(what)
+    groups = list(struct.unpack_from(f"<{num_groups}H", content, BLOCK.size))
+    if sum(groups) != size or 0 in groups:
+        damaged(what)
+    return Block(crc, head, groups, np.frombuffer(content, "<u4", offset=begin).astype(np.uint32))
+
+
+def _framed(data: bytes, at: int, most: int, what: str) -> tuple[bytes, int, int]:
+    """A length, so many bytes, and a checksum: the bytes, the checksum, and where it ends."""
+    end = at + LENGTH.size
+    if len(data) >= end:
+        (length,) = LENGTH.unpack_from(data, at)
+        if length <= most and len(data) >= end + length + LENGTH.size:
+            (checksum,) = LENGTH.unpack_from(data, end + length)
+            return data[end : end + length], checksum, end + length + LENGTH.size
+    raise ArchiveError(f"the file ends within {what}, or the length of {what} is damaged; what is before it is whole")
+
+
+def _crc(content: bytes, index: int, header: bytes) -> int:
+    return zlib.crc32(content, zlib.crc32(LENGTH.pack(index) + header))
+
+
+def _require_version(what: str, given: Any, wanted: int) -> None:
+    if given != wanted:
+        raise ArchiveError(f"the file has {what} version {given}; this pixelvae reads version {wanted}")
+
+
+def _checked(fields: dict[str, Any]) -> Header:
+    """A header of the right types: files may come from anybody."""
+    names = tuple(fields.pop("names"))
+    header = Header(**fields | {name: tuple(map(int, fields[name])) for name in ("shape", "num_classes")}, names=names)
+    numbers = (header.levels, header.num_examples, header.block, *header.shape, *header.num_classes)
+    in_range = all(type(number) is int and 0 <= number <= MAX_COUNT for number in numbers)
+    if not in_range or not 0 < header.block <= MAX_BLOCK:
+        raise ArchiveError("the header is damaged: a size is out of range")
+    if names and len(names) != header.num_examples:
+        raise ArchiveError(f"the header is damaged: {len(names)} names for {header.num_examples} examples")
+    for name in names:
+        check_name(name)
+    return header
+
+
+def check_name(name: str) -> None:
+    """Check that a name is a relative path that leaves no folder.
+
+    Raises:
+        ArchiveError: If it is not.
+    """
+    bad = not isinstance(name, str) or not name or "\\" in name or ":" in name or "\0" in name
+    if bad or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise ArchiveError(f"name {name!r}: wanted a relative path with /, without .., \\ and :")
