@@ -1,4 +1,4 @@
-"""What conditions a decoder: latents and labels, made into one context. Only this file knows where it came from."""
+"""What conditions a decoder: latents and labels, joined into one context."""
 
 from __future__ import annotations
 

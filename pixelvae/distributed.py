@@ -1,4 +1,4 @@
-"""One process or many: torchrun, DDP, device and precision. The only file that knows torch.distributed."""
+"""One process or many: torchrun, DDP, device and precision. The only file that imports torch.distributed."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def main(
     Args:
         checkpoint: A checkpoint folder of a PixelVAE, such as runs/demo/best, or a run, whose best one is taken.
         out: Folder for the picture and the tensors; RUN/pictures by default.
-        between: images goes from h of one image to h of another, of a different class (where the model is told the
+        between: images goes from h of one image to h of another, of a different class (where the model is given the
             label, it switches half-way); same_class stays within a class; classes keeps h, drawn from the prior, and
             gives it every label in turn.
         num_rows: Number of rows.
@@ -63,7 +63,7 @@ def main(
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         seed: Row i depends on seed + i.
         stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
-        device: auto, cpu, cuda, or any other that torch knows.
+        device: auto, cpu, cuda, or another device of torch.
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if num_rows < 1 or steps < 2:

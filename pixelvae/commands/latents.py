@@ -61,7 +61,7 @@ class Look(NamedTuple):
 
     @property
     def given(self) -> str:
-        """For captions: whether the decoder is told the class."""
+        """For captions: whether the decoder is given the class."""
         return " The label is given to the decoder." if self.model.spec.num_classes else ""
 
     def name(self, row: int) -> str:
@@ -111,7 +111,7 @@ def main(
         data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         seed: Fixes all draws, and t-SNE.
-        device: auto, cpu, cuda, or any other that torch knows.
+        device: auto, cpu, cuda, or another device of torch.
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if not 1 <= num_draws <= MAX_DRAWS:
@@ -162,7 +162,7 @@ def planes(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
     what = f"Posterior means E[q(h|x)] of {len(points.means):,} images, {points.means.shape[1]} latents"
     coloured = ", coloured by class" if classes is not None else ""
     if coloured and not look.model.spec.num_classes:
-        coloured += ", which the model was never told"
+        coloured += ", which the model was not given"
     figures = {
         "pca": cloud(
             flat,
@@ -259,7 +259,7 @@ def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         levels=look.model.spec.levels,
         labels=label_texts(y, look.class_names),
         title="Lossy decompression",
-        caption="All draws of a row share h = E[q(h|x)] of the original. What they have in common is what h knows, "
+        caption="All draws of a row share h = E[q(h|x)] of the original. What they have in common is what h contains, "
         f"where they differ is what the decoder invents; the mean is over {MEAN_DRAWS} draws.{look.given} {look.how}",
     )
     return {"decompression": figure}, {"draws": draws.to(look.model.spec.storage_dtype), "draws_mean": mean}, {}

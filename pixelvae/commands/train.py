@@ -64,7 +64,7 @@ def main(
         latent_dim: Width of h; 0 for a model without latents.
         class_conditional: Whether the model is given the labels.
         seed: Of the initial weights, the order of the data and all noise.
-        device: auto, cpu, cuda, or any other that torch knows.
+        device: auto, cpu, cuda, or another device of torch.
         resume: Resume from OUT/last, exactly; auto does so where there is a run, and else starts one.
         resume_changed: Accept a configuration that differs from the run's; OUT/history.json lists what changed.
         config: The resolved configuration, kept with the checkpoints (filled in by the command line).

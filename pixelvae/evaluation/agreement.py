@@ -22,7 +22,7 @@ class Classifier(nn.Module):
     """Two 3x3 convolutions, each with a pooling by two, and two linear layers.
 
     Args:
-        spec: Of the data; its first kind of label is what is told.
+        spec: Of the data; its first kind of label is classified.
         channels: Width of the first convolution; the second is twice, the hidden layer four times as wide.
 
     Shape:

@@ -128,7 +128,7 @@ def effective_rank(means: Tensor) -> float:
 
 
 def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualInformation:
-    r"""What h tells about x under q, in nats: of N examples, at most log N, however much more h knows.
+    r"""Mutual information of x and h under q, in nats. N examples can show at most log N.
 
     .. math:: I_q(x; h) = \frac1N \sum_i E_{q(h|x_i)}\Big[\log q(h|x_i) - \log \frac1N \sum_j q(h|x_j)\Big] \le \log N
 
