@@ -1,5 +1,7 @@
 """Every test starts from the same seed; laws ask for float64 and a device, tests of commands for checkpoints."""
 
+import signal
+
 import pytest
 import torch
 
@@ -54,3 +56,15 @@ def checkpoints(tmp_path_factory):
             parameter.data.mul_(3)  # so that latents and labels change what is drawn
         save_model(root / name / "best", model, config, Progress(step=1234))
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_in_a_terminal():
+    """A suite started in the background ignores Ctrl-C and hang-ups, and runs leave ignored signals alone."""
+    before = {
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
