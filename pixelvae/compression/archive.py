@@ -27,11 +27,12 @@ from pixelvae.compression.container import (
     levels_crc,
     read_blocks,
     read_header,
+    require_version,
 )
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.progress import tqdm
-from pixelvae.sampling.coding import Setting, Stack
+from pixelvae.sampling.coding import VERSIONS, Setting, Stack
 from pixelvae.sampling.engine import BLOCK, NATIVE
 
 EXAMPLES_PER_BLOCK = 256
@@ -72,7 +73,7 @@ class Coder:
     ) -> None:
         self.spec, self.threads = model.spec, threads or torch.get_num_threads()
         sites = Sites(model, Setting(engine_threads, target, batch))
-        self.target = target
+        self.target, self.version = target, VERSIONS[sites.native.law]
         self.codec: Codec = Exact(sites)
         if isinstance(model, PixelVAE):
             self.codec = BitsBack(sites, model.prior, model.latent_dim)
@@ -155,7 +156,9 @@ def compress(
     parts = [slice(i, i + block) for i in range(0, len(x), block)]
     coder = Coder(model, engine_threads=max(1, torch.get_num_threads() // max(1, len(parts))))
     header = header_bytes(
-        Header(fingerprint(model), spec.shape, spec.levels, spec.num_classes, len(x), block, tuple(names))
+        Header(
+            fingerprint(model), spec.shape, spec.levels, spec.num_classes, len(x), block, coder.version, tuple(names)
+        )
     )
     tasks = [(x[part], None if labels is None else labels[part]) for part in parts]
     encoded = in_threads(lambda task: coder.encode(*task), iter(tasks), coder.threads)
@@ -197,6 +200,7 @@ def decoded_blocks(
     if (header.shape, header.levels, header.num_classes) != tuple(model.spec):
         raise ArchiveError("the header is damaged: shape, levels or classes are not the model's")
     coder = coder or Coder(model)
+    require_version("engine", header.engine, coder.version)
     total = header.num_blocks
     tasks = ((block, f"block {i + 1} of {total}") for i, block in enumerate(read_blocks(data, header, begin)))
     decoded = in_threads(lambda task: coder.decode(*task), tasks, coder.threads)

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixelvae.sampling.coding import VERSION as ENGINE_VERSION
 from pixelvae.sampling.coding import Words
 
 MAGIC = b"\x89PXV\r\n\x1a\n"  # as of PNG: 7-bit transfers and changes of line ends damage it
@@ -36,8 +35,9 @@ class Header(NamedTuple):
         shape, levels, num_classes: Of the data.
         num_examples: Number of examples.
         block: Number of examples of every block but the last.
+        engine: Version of the integers that the engine makes of the likelihood's params.
         names: A name for each example, or none; relative paths with ``/``.
-        version, engine: Versions of the format and of the engine's integers.
+        version: Of the format.
     """
 
     model: str
@@ -46,9 +46,9 @@ class Header(NamedTuple):
     num_classes: tuple[int, ...]
     num_examples: int
     block: int
+    engine: int
     names: tuple[str, ...] = ()
     version: int = FORMAT_VERSION
-    engine: int = ENGINE_VERSION
 
     @property
     def num_blocks(self) -> int:
@@ -92,8 +92,7 @@ def read_header(data: bytes) -> tuple[Header, int]:
     try:
         unpacker = zlib.decompressobj()
         fields = json.loads(unpacker.decompress(content, MAX_HEADER))
-        _require_version("format", fields["version"], FORMAT_VERSION)
-        _require_version("engine", fields["engine"], ENGINE_VERSION)
+        require_version("format", fields["version"], FORMAT_VERSION)
         return _checked(fields), end
     except ArchiveError:
         raise
@@ -161,7 +160,12 @@ def _crc(content: bytes, index: int, header: bytes) -> int:
     return zlib.crc32(content, zlib.crc32(LENGTH.pack(index) + header))
 
 
-def _require_version(what: str, given: Any, wanted: int) -> None:
+def require_version(what: str, given: Any, wanted: int) -> None:
+    """Check a version.
+
+    Raises:
+        ArchiveError: If it is another one.
+    """
     if given != wanted:
         raise ArchiveError(f"the file has {what} version {given}; this pixelvae reads version {wanted}")
 
@@ -170,7 +174,7 @@ def _checked(fields: dict[str, Any]) -> Header:
     """A header of the right types: files may come from anybody."""
     names = tuple(fields.pop("names"))
     header = Header(**fields | {name: tuple(map(int, fields[name])) for name in ("shape", "num_classes")}, names=names)
-    numbers = (header.levels, header.num_examples, header.block, *header.shape, *header.num_classes)
+    numbers = (header.levels, header.num_examples, header.block, header.engine, *header.shape, *header.num_classes)
     in_range = all(type(number) is int and 0 <= number <= MAX_COUNT for number in numbers)
     if not in_range or not 0 < header.block <= MAX_BLOCK:
         raise ArchiveError("the header is damaged: a size is out of range")

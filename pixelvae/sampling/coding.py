@@ -18,8 +18,8 @@ from pixelvae.sampling.plan import Native
 SLOT_BITS = 24
 """An interval is a part of the integers below 2^24."""
 
-VERSION = 1
-"""Of the integers that the engine makes of params; a change makes older files unreadable."""
+VERSIONS = {"softmax": 1, "logistic_mixture": 2}
+"""Of the integers that the engine makes of params, for each law; a change makes older files of that law unreadable."""
 
 Words = npt.NDArray[np.uint32]
 

@@ -215,7 +215,6 @@ void code_block(const Coding& w, int first, int count) {  // site by site throug
                                       w.context_kind, std::min(w.block, first + count - from)));
     Chooser choose(w.law, plan.num_levels, plan.channels, w.components, 1);
     std::vector<int64_t> here(count * C);
-    std::vector<uint32_t> sizes(plan.num_levels);
     for (int64_t site = 0; site < sites; ++site) {
         for (int64_t c = 0; c < C; ++c) {
             for (int i = 0; i < count; ++i) {
@@ -227,10 +226,11 @@ void code_block(const Coding& w, int first, int count) {  // site by site throug
                 if (w.lengths && site >= w.lengths[first + i]) {
                     w.x[at] = -1, level = 0;
                 } else {
-                    choose.frequencies(block.params(s), &here[i * C], c, sizes.data());
-                    if (w.stack) w.x[at] = pop_level(*w.stack, sizes.data());
-                    level = w.x[at];
-                    if (w.intervals) w.intervals[at] = {before(sizes.data(), level), sizes[level]};
+                    choose.prepare(block.params(s), &here[i * C], c);
+                    level = w.stack ? choose.find(w.stack->slot()) : w.x[at];
+                    const Interval interval = choose.interval(level);
+                    if (w.stack) w.stack->pop(interval), w.x[at] = level;
+                    if (w.intervals) w.intervals[at] = interval;
                 }
                 block.show(s, c, level);
             }

@@ -12,8 +12,9 @@ class Chooser {
   public:
     Chooser(int law, int levels, int channels, int components, float temperature)
         : law(law), K(levels), C(channels), M(components), temperature(temperature),
-          padded((M + LANES) / LANES * LANES), logits(K + LANES), masses(K + LANES), weights(padded), means(padded),
-          precisions(padded), logs(padded) {}
+          padded((M + LANES) / LANES * LANES), least(law == MIXTURE ? 32 : levels <= 1024 ? 16 : 1),
+          shared(SLOTS - least * levels), logits(K + LANES), masses(K + LANES), weights(padded), means(padded),
+          precisions(padded), logs(padded), starts(K + 1) {}
 
     int64_t draw(const float* params, const int64_t* x, int c, float u) {
         if (law == MIXTURE && temperature == 1) {  // search the cumulative distribution
@@ -39,23 +40,48 @@ class Chooser {
         return l[x[c]] - high - logarithm(all(mass(l, high, 1)))[0];
     }
 
-    // Probabilities as integers that add up to 2^24, none of them 0; what rounding leaves goes to the most probable level.
-    void frequencies(const float* params, const int64_t* x, int c, uint32_t* out) {
+    // Prepares intervals of the levels of one channel of one site: integers that add up to 2^24, none of them 0.
+    void prepare(const float* params, const int64_t* x, int c) {
+        if (law == MIXTURE) return mix(params, x, c);  // its cumulative distribution gives single intervals
         const float* l = all_logits(params, x, c);
         mass(l, highest(l), 1);
-        const uint64_t least = K <= 1024 ? 16 : 1, shared = SLOTS - least * K;
         uint64_t total = 0, used = 0;
         int most = 0;
-        const auto whole = [&](int k) { return masses[k] > 0 ? uint64_t(masses[k] * 1073741824.0f) : 0; };
         for (int k = 0; k < K; ++k) {
-            total += whole(k);
+            total += whole(masses[k]);
             if (masses[k] > masses[most]) most = k;
         }
-        for (int k = 0; k < K; ++k) used += out[k] = uint32_t(least + (total ? whole(k) * shared / total : 0));
-        out[most] += uint32_t(SLOTS - used);
+        for (int k = 0; k < K; ++k) used += size_of(k, total);
+        starts[0] = 0;  // what rounding leaves goes to the most probable level
+        for (int k = 0; k < K; ++k)
+            starts[k + 1] = starts[k] + uint32_t(size_of(k, total) + (k == most ? SLOTS - used : 0));
+    }
+
+    Interval interval(int64_t k) {
+        const uint32_t from = start(k);
+        return {from, start(k + 1) - from};
+    }
+
+    int64_t find(uint32_t slot) {  // the level whose interval holds the slot
+        int64_t low = 0, high = K - 1;
+        while (low < high) {
+            const int64_t middle = (low + high + 1) / 2;
+            const bool above = start(middle) <= slot;
+            (above ? low : high) = above ? middle : middle - 1;
+        }
+        return low;
     }
 
   private:
+    static uint64_t whole(float p) { return p > 0 ? uint64_t((p < 1 ? p : 1) * 1073741824.0f) : 0; }
+    uint64_t size_of(int k, uint64_t total) const { return least + (total ? whole(masses[k]) * shared / total : 0); }
+
+    uint32_t start(int64_t k) {
+        if (law == SOFTMAX) return starts[k];
+        if (k == 0 || k == K) return k ? SLOTS : 0;
+        return uint32_t(least * k + (whole(cumulative(k - 1)) * shared >> 30));
+    }
+
     const float* all_logits(const float* params, const int64_t* x, int c) {
         if (law == SOFTMAX && K > 2) return params + c * K;
         if (law == SOFTMAX) logits[0] = 0, logits[1] = params[c];
@@ -160,7 +186,9 @@ class Chooser {
     const int law, K, C, M;
     const float temperature;
     const int padded;
+    const uint64_t least, shared;  // least exceeds the rounding of cumulative, so that intervals keep their order
     std::vector<float> logits, masses, weights, means, precisions, logs;
+    std::vector<uint32_t> starts;
 };
 
 }  // namespace

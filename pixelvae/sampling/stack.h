@@ -44,21 +44,6 @@ struct Stack {
     }
 };
 
-inline uint32_t before(const uint32_t* sizes, int64_t level) {
-    uint32_t sum = 0;
-    for (int64_t k = 0; k < level; ++k) sum += sizes[k];
-    return sum;
-}
-
-inline int64_t pop_level(Stack& stack, const uint32_t* sizes) {
-    const uint32_t slot = stack.slot();
-    uint32_t start = 0;
-    int64_t level = 0;
-    for (; start + sizes[level] <= slot; ++level) start += sizes[level];
-    stack.pop({start, sizes[level]});
-    return level;
-}
-
 // A normal distribution on a grid of bins, from tables of integers; every bin has at least one value of the slot.
 struct Grid {
     const int64_t* edges;     // (bins + 1), in units of 2^-16; the outer two are not read

@@ -66,7 +66,7 @@ def test_networks_in_another_layout_and_with_more_threads_are_rounded_alike():
 
 @every_model
 def test_golden_files_decode_for_ever(name):
-    """Written once. If this fails, raise VERSION in coding.py or FORMAT_VERSION: older files cannot be read."""
+    """Written once. If this fails, raise a version in coding.py or FORMAT_VERSION: older files cannot be read."""
     model = MODELS[name]()
     x, y = examples(model, 5)
     assert_same(decompress(model, (GOLDEN / f"{name}.pxv").read_bytes()), x, y)
