@@ -95,7 +95,8 @@ class Trainer:
         )
         self.bound: Callable[..., Bound] = world.parallel(self.model)
         if training.compiles(world.device):
-            captured = world.device.type == "cuda" and world.size == 1  # as CUDA graphs, without launches from the host
+            # CUDA graphs need no launches from the host, but each replay overwrites the gradients of the one before.
+            captured = world.device.type == "cuda" and world.size == training.accumulate == 1
             self.bound = torch.compile(self.bound, mode="reduce-overhead" if captured else "default")
         self.step = self.images_seen = 0
         self.train_seconds, self.best_elbo = 0.0, -math.inf
