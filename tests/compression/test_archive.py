@@ -173,6 +173,12 @@ def test_whole_blocks_before_the_damage_are_given_out(archive):
     assert "block 5 of 5" in error
 
 
+def test_bytes_after_the_last_block_are_damage(archive):
+    parts, error = archive.given_out(archive.data + b"\0")
+    assert sum(map(len, parts)) == 18
+    assert error == "1 bytes too many after the last block"
+
+
 def test_damage_behind_a_right_checksum_is_refused(archive):
     """A block of random words, and blocks that changed places."""
     header, begin = read_header(archive.data)
