@@ -27,8 +27,9 @@ lint: install    ## style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# --quiet would hide warnings from the counter of --strict.
 docs: .venv/.docs  ## the pages of docs/ as a site, in build/site; a broken link or reference is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 .venv/.docs: .venv/.installed
 	$(BIN)/python -m pip install --progress-bar off -e '.[docs]'
 	touch $@

@@ -50,3 +50,10 @@ def test_a_block_that_fails_is_seen(tmp_path):
     with pytest.raises(AssertionError) as caught:
         run(page)
     assert (str(caught.traceback[-1].path), caught.traceback[-1].lineno + 1) == ("page.md", 12)
+
+
+def test_the_build_of_the_pages_counts_its_warnings():
+    """``mkdocs build --strict`` fails on warnings, but not on those that ``--quiet`` hides."""
+    (build,) = re.findall(r"mkdocs build .*", (ROOT / "Makefile").read_text())
+    assert "--strict" in build
+    assert "-q" not in build

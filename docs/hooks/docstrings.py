@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import griffe
@@ -10,6 +12,7 @@ import griffe
 MATH = re.compile(r"^( *)\.\. math::[ \t]*(.*(?:\n(?:\1[ \t]+.*|[ \t]*(?=\n\1[ \t]+)))*)", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|mod|attr):`~?([\w.]+)`")
 INLINE = re.compile(r":math:`([^`]+)`")
+log = logging.getLogger("mkdocs.docstrings")  # `mkdocs build --strict` counts its warnings
 
 
 def markdown(text: str, public: dict[str, str]) -> str:
@@ -28,18 +31,29 @@ def markdown(text: str, public: dict[str, str]) -> str:
     return ROLE.sub(link, INLINE.sub(r"$\1$", MATH.sub(formula, text))).replace("``", "`")
 
 
+def names(parent: Any) -> Iterator[str]:
+    """Names of all functions, classes, methods and attributes of the package, private ones included."""
+    for member in parent.members.values():
+        yield member.name
+        if not member.is_alias:
+            yield from names(member)
+
+
 class SphinxDirectives(griffe.Extension):
-    """Rewrites every docstring of the package once it is loaded."""
+    """Rewrites every docstring of the package once it is loaded; a role without a target is a warning."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         """All objects of the package."""
         exports = [str(name) for name in pkg.exports or []]
         public = {name: f"{pkg.path}.{name}" for name in exports}
-        self._rewrite(pkg, public)
+        self._rewrite(pkg, public, set(names(pkg)))
 
-    def _rewrite(self, parent: Any, public: dict[str, str]) -> None:
+    def _rewrite(self, parent: Any, public: dict[str, str], defined: set[str]) -> None:
         if parent.docstring is not None:
+            for role in ROLE.finditer(parent.docstring.value):
+                if role[1].rpartition(".")[2] not in defined:
+                    log.warning("%s: %s has no target", parent.path, role[0])
             parent.docstring.value = markdown(parent.docstring.value, public)
         for member in parent.members.values():
             if not member.is_alias:
-                self._rewrite(member, public)
+                self._rewrite(member, public, defined)
