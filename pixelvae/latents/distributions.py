@@ -1,4 +1,4 @@
-"""Distributions over latents, whose draws take their noise as an argument, and the noise."""
+"""Distributions over latents; draws take their noise as an argument. Noise from generators."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class DiagonalNormal(_LocScale, Distribution):
         return self.loc
 
     def information(self) -> Tensor:
-        r"""An upper bound of the information in each coordinate of h about which of the B it belongs to, in nats, (D,).
+        r"""Upper bound of I_q(x; h_d) for x uniform over the B examples, in nats. Returns (D,).
 
-        The KL to the normal that fits all B best. It is 0 if all B are equal, however narrow; no normal prior has a
-        smaller KL.
+        This is the mean KL to the normal that fits the mixture of all B posteriors. It is 0 if all B are equal, and
+        no normal prior has a smaller KL.
 
         .. math:: I_q(x; h_d) \le E_x\,\mathrm{KL}\big(q(h_d|x) \,\|\, N(\bar\mu_d, a_d^2)\big) =
                   \log a_d - E_x[\log \sigma_d], \qquad a_d^2 = \mathrm{Var}_x(\mu_d) + E_x[\sigma_d^2]
@@ -80,10 +80,10 @@ class DiagonalNormal(_LocScale, Distribution):
 
 
 def standard_normal_noise(batch_size: int, dim: int, generator: torch.Generator) -> Tensor:
-    """(batch_size, dim) standard normal draws of one CPU generator, on the CPU: the same whatever the device."""
+    """(batch_size, dim) standard normal draws of one CPU generator, on the CPU: the same for every device."""
     return torch.randn(batch_size, dim, generator=generator, device="cpu")
 
 
 def standard_normal_rows(dim: int, sources: Sequence[torch.Generator]) -> Tensor:
-    """(B, dim) standard normal draws on the CPU, a row from each of B CPU generators."""
+    """(B, dim) standard normal draws on the CPU, one row from each of B CPU generators."""
     return torch.stack([torch.randn(dim, generator=source, device="cpu") for source in sources])

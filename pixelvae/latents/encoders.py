@@ -19,7 +19,7 @@ from pixelvae.ranges import require_count, require_counts, require_one_of
 
 
 class Encoder(nn.Module, ABC):
-    """The posterior of the latents.
+    """Abstract encoder: a module that returns the approximate posterior q(h|x, y).
 
     Args:
         spec: Shape and number of levels of the data, and its kinds of label.
@@ -31,20 +31,20 @@ class Encoder(nn.Module, ABC):
         require_count("latent_dim", latent_dim)
         self.spec, self.latent_dim = spec, latent_dim
 
-    num_classes: tuple[int, ...] = ()  # of the labels that q(h|x, y) looks at
+    num_classes: tuple[int, ...] = ()  # of the labels that condition q(h|x, y)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
         """x: (B, C, *S) integers, y: (B, L) integers or None -> q(h|x, y) over (B, D)."""
         return self.posterior(self.signal(x), y)
 
     def signal(self, x: Tensor) -> Tensor:
-        """Levels 0 .. K-1 as numbers from -1 to 1, absent ones as 0. (B, C, *S) integers -> same, floats."""
+        """Map levels 0 .. K-1 to [-1, 1] and absent values to 0. (B, C, *S) integers -> same shape, floats."""
         signal = levels_to_signal(x, self.spec.levels, next(self.parameters()).dtype)
         return signal.where(x != ABSENT, 0)
 
     @abstractmethod
     def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
-        """q(h|x, y) of any signal, of data or not. (B, C, *S) floats, y: (B, L) or None -> over (B, D)."""
+        """q(h|x, y) of a signal in [-1, 1]. (B, C, *S) floats, y: (B, L) or None -> over (B, D)."""
 
 
 class ConvEncoder(Encoder):
@@ -62,13 +62,13 @@ class ConvEncoder(Encoder):
         spec: Shape and number of levels of the data, (C, H, W), and its kinds of label.
         latent_dim: Width D of h.
         channels: Widths of the stages, finest first.
-        sees_label: Whether q(h|x, y) also looks at the labels y.
+        sees_label: Whether q(h|x, y) also depends on the labels y.
 
     Shape:
         x: (B, C, H, W) integers, y: (B, L) integers or None.  Returns DiagonalNormal over (B, D).
 
     Raises:
-        ValueError: If the data are not images, or ``sees_label`` is asked for without labels.
+        ValueError: If the data are not images, or ``sees_label`` is set but the data have no labels.
 
     Example:
         >>> encoder = ConvEncoder(DataSpec((1, 8, 8), levels=2), latent_dim=3, channels=(4, 8))
@@ -96,7 +96,7 @@ class ConvEncoder(Encoder):
         self.linear = nn.Linear(channels[-1] * math.prod(left) + sum(self.num_classes), 2 * latent_dim)
 
     def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
-        """q(h|x, y) of any signal. (B, C, H, W) floats, y: (B, L) integers or None -> over (B, D)."""
+        """q(h|x, y) of a signal in [-1, 1]. (B, C, H, W) floats, y: (B, L) integers or None -> over (B, D)."""
         features = signal
         for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
             features = residual(conv(F.silu(features) if i else features))
@@ -109,28 +109,29 @@ class WaveEncoder(Encoder):
     .. math:: q(h|x) = N(h;\ \mu(x), \mathrm{diag}\,\sigma^2(x)), \qquad \sigma = \mathrm{softplus}(\cdot) + 10^{-4}
 
     A strided convolution and a residual block for each entry of ``channels``; then the mean over time and a linear
-    layer. With a WaveNet as the decoder it makes a PixelVAE of sounds, a WaveNet autoencoder. Absent values are
-    encoded as silence.
+    layer. With a WaveNet decoder, a PixelVAE of sounds is a WaveNet autoencoder. Absent values are encoded as
+    silence.
 
-    The last features of a sound are normalised to mean 0 and variance 1. Otherwise an encoder that the decoder ignores
-    early in training ends with inactive units, from which no objective recovers.
+    The last features of a sound are normalised to mean 0 and variance 1. Without this, units become inactive while
+    the decoder ignores the latents early in training, and no objective reactivates them.
 
     Reference:
-        Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders (Engel et al., 2017), section 2.1, for the
-        non-causal encoder; its latents vary over time, these are one vector for the whole sound. https://arxiv.org/abs/1704.01279
+        Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders (Engel et al., 2017), section 2.1, the
+        non-causal encoder. https://arxiv.org/abs/1704.01279
+        Differs from the paper in: the latents are one vector for the whole sound; the paper's vary over time.
 
     Args:
         spec: Shape and number of levels of the data, (C, T), and its kinds of label.
         latent_dim: Width D of h.
         channels: Widths of the stages, finest first.
         stride: Factor by which each stage shortens time; its kernel is 2·stride + 1 long.
-        sees_label: Whether q(h|x, y) also looks at the labels y.
+        sees_label: Whether q(h|x, y) also depends on the labels y.
 
     Shape:
         x: (B, C, T) integers, y: (B, L) integers or None.  Returns DiagonalNormal over (B, D).
 
     Raises:
-        ValueError: If the data are not sounds, ``stride`` < 1, or ``sees_label`` is asked for without labels.
+        ValueError: If the data are not sounds, ``stride`` < 1, or ``sees_label`` is set but the data have no labels.
 
     Example:
         >>> encoder = WaveEncoder(DataSpec((1, 100), levels=256), latent_dim=3, channels=(4, 8))
@@ -161,7 +162,7 @@ class WaveEncoder(Encoder):
         self.linear = nn.Linear(channels[-1] + sum(self.num_classes), 2 * latent_dim)
 
     def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
-        """q(h|x, y) of any signal. (B, C, T) floats, y: (B, L) integers or None -> over (B, D)."""
+        """q(h|x, y) of a signal in [-1, 1]. (B, C, T) floats, y: (B, L) integers or None -> over (B, D)."""
         features = signal
         for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
             features = residual(conv(F.silu(features) if i else features))
@@ -170,7 +171,7 @@ class WaveEncoder(Encoder):
 
 
 def _labels_seen(spec: DataSpec, sees_label: bool) -> tuple[int, ...]:
-    """The kinds of label that an encoder looks at."""
+    """The kinds of label that condition an encoder."""
     require_one_of("sees_label", sees_label, (True, False))
     if sees_label and not spec.num_classes:
         raise ValueError("sees_label=True, but the model has no labels; set class_conditional: true as well")

@@ -15,7 +15,7 @@ from pixelvae.nn.causal import Pointwise, shift_down, shift_right
 from pixelvae.nn.gated import GatedLayer
 from pixelvae.ranges import MAX_LAYERS, require_count, require_counts
 
-UNIT = math.log(math.e - 1)  # softplus of it is 1: the scale to begin with
+UNIT = math.log(math.e - 1)  # its softplus, the initial scale, is 1
 
 
 class Levels(NamedTuple):
@@ -26,26 +26,25 @@ class Levels(NamedTuple):
 
 
 class HierarchicalPrior(Prior):
-    r"""A standard normal vector, and below it a map of latents from a gated PixelCNN with Gaussian outputs.
+    r"""A standard normal vector, and given it a map of latents from a gated PixelCNN with Gaussian outputs.
 
     .. math:: p(h) = N(z_{top};\ 0, I) \prod_t N\big(z_t;\ \mu(z_{<t}, z_{top}),
               \mathrm{diag}\,\sigma^2(z_{<t}, z_{top})\big)
 
-    h is the vector and the flattened map side by side; t runs over the map's places in raster order, whose c
-    channels are independent given all places before. The vector enters every gate. The joint density is exact, so
-    both the evidence lower bound and the importance-weighted bound are what they say. A batch of draws costs a pass
-    for each place.
+    h is the concatenation of the vector and the flattened map. t runs over the H·W sites of the map in raster order;
+    the c channels of a site are independent given all previous sites. The vector enters every gate. The joint density
+    is exact, so the ELBO and the importance-weighted bound are valid bounds. A batch of draws costs H·W forward passes.
 
     Reference:
         PixelVAE: A Latent Variable Model for Natural Images (Gulrajani et al., 2016), section 3.2.
         https://arxiv.org/abs/1611.05013
-        Differs from the paper in: one encoder gives both levels, q(h|x) = q(z_top|x) q(z_map|x); the map is of
-        latents only, and the context turns both into one conditioning map.
+        Differs from the paper in: one encoder gives the posteriors of both levels, q(h|x) = q(z_top|x) q(z_map|x);
+        the context module turns both levels into one conditioning map.
 
     Args:
-        latent_dim: Width D of h, of which the map takes c·H·W and the vector the other T.
+        latent_dim: Width D of h: c·H·W for the map, and the remaining T for the vector.
         encoder: Not used.
-        map_shape: c, H, W.
+        map_shape: c, H and W of the map.
         num_layers: Gated layers of 3x3.
         channels: p, feature maps of each stack.
 
@@ -98,11 +97,11 @@ class HierarchicalPrior(Prior):
             self.projection = nn.Linear(self.top_dim, sum(self.gate_widths), bias=False)
 
     def split(self, h: Tensor) -> Levels:
-        """(B, D) -> the vector and the map."""
+        """Split h into the vector and the map. (B, D) -> (B, T), (B, c, H, W)."""
         return Levels(h[:, : self.top_dim], h[:, self.top_dim :].unflatten(1, self.map_shape))
 
     def conditionals(self, levels: Levels) -> DiagonalNormal:
-        """p(z_t | z_<t, z_top) of all places at once; loc and scale (B, c, H, W)."""
+        """p(z_t | z_<t, z_top) of all sites at once; loc and scale are (B, c, H, W)."""
         gates: list[Tensor] | list[float] = [0.0] * len(self.gate_widths)
         if self.top_dim:
             gates = list(self.projection(levels.top)[:, :, None, None].split(self.gate_widths, dim=1))
@@ -116,7 +115,7 @@ class HierarchicalPrior(Prior):
 
     def log_prob_map(self, levels: Levels) -> Tensor:
         """log p(map | top) in nats, (B,)."""
-        with torch.autocast(levels.map.device.type, enabled=False):  # bfloat16 rounds away what a density needs
+        with torch.autocast(levels.map.device.type, enabled=False):  # bfloat16 is too coarse for a density
             return self.conditionals(levels).log_prob(levels.map).flatten(1).sum(1)
 
     def log_prob(self, h: Tensor) -> Tensor:
@@ -138,7 +137,7 @@ class HierarchicalPrior(Prior):
 
     @torch.no_grad()
     def sample(self, noise: Tensor) -> Tensor:
-        """The vector, then the map one place after the other. (B, D) standard normal -> (B, D)."""
+        """Draw the vector, then the map one site after the other. (B, D) standard normal -> (B, D)."""
         levels = self.split(noise)
         drawn = torch.zeros_like(levels.map)
         for i in range(self.map_shape[1]):

@@ -1,4 +1,4 @@
-"""Differentiable bounds of the information between x and h, in nats: one from below, one of a normal fit."""
+"""Differentiable lower and upper bounds of the mutual information I_q(x; h), in nats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pixelvae.latents.distributions import DiagonalNormal, Distribution
 
 
 def pair_log_prob(q: Distribution, h: Tensor) -> Tensor:
-    r"""The log density of every draw under every posterior, log q(h_i|x_j), in nats, in float64.
+    r"""The log density of every draw under every posterior, log q(h_i|x_j), in nats and float64.
 
     Diagonal normals cost one matrix product, any other posterior a loop over the draws:
 
@@ -24,7 +24,7 @@ def pair_log_prob(q: Distribution, h: Tensor) -> Tensor:
     if not isinstance(q, DiagonalNormal):
         return torch.stack([q.log_prob(one.expand_as(q.mean)) for one in h]).double()
     loc, scale = q.loc.double(), q.scale.double()
-    centre = loc.mean(0)  # the terms of the square cancel, so they are taken about the mean
+    centre = loc.mean(0)  # centred: without it the terms of the square cancel with a loss of precision
     h, q = h - centre, DiagonalNormal(loc - centre, scale)
     precision = scale.square().reciprocal()  # (N, D)
     constant = q.log_prob(torch.zeros_like(loc))  # (N,), c_j: all that does not depend on h
@@ -33,9 +33,11 @@ def pair_log_prob(q: Distribution, h: Tensor) -> Tensor:
 
 
 def information_lower_bound(q: Distribution, h: Tensor, others: Distribution) -> Tensor:
-    r"""Information that a draw gives about its own example among M others: in expectation at most I_q(x; h).
+    r"""Lower bound of the mutual information from one draw per example and M other examples (InfoNCE).
 
     .. math:: \log q(h_i|x_i) - \log \frac{1}{M + 1} \Big(q(h_i|x_i) + \sum_{j=1}^M q(h_i|x_j)\Big) \le \log (M + 1)
+
+    Its expectation is at most I_q(x; h).
 
     Reference:
         On Variational Bounds of Mutual Information (Poole et al., 2019), eq. 12 with a known conditional density.
@@ -43,11 +45,11 @@ def information_lower_bound(q: Distribution, h: Tensor, others: Distribution) ->
 
     Args:
         q: Posteriors of the B examples.
-        h: (B, D) one draw of each.
+        h: (B, D), one draw from each.
         others: Posteriors of M other examples, drawn at random, under the same weights.
 
     Returns:
-        (B,) in nats, in float64. Differentiable.
+        (B,) in nats and float64, differentiable.
 
     Example:
         >>> far_apart = DiagonalNormal(torch.arange(4.0)[:, None] * 1000, torch.ones(4, 1))
@@ -61,12 +63,12 @@ def information_lower_bound(q: Distribution, h: Tensor, others: Distribution) ->
 
 
 def normal_information(q: DiagonalNormal) -> Tensor:
-    r"""The KL to the one normal that fits all posteriors best: an upper bound of I_q(x; h) that includes correlations.
+    r"""Upper bound of I_q(x; h): the mean KL to the normal, with full covariance, that fits all posteriors best.
 
     .. math:: I_q(x; h) \le \tfrac12 \log\det \big(\mathrm{Cov}_x(\mu) + E_x[\mathrm{diag}\,\sigma^2]\big)
               - E_x\Big[\sum_d \log \sigma_d\Big]
 
-    Copies of one number in several latents do not raise it. A scalar in nats, in float64. Differentiable.
+    Copies of one number in several latents do not raise it. Returns a scalar in nats and float64, differentiable.
 
     Example:
         >>> loc = torch.tensor([[-3.0, -3.0], [3.0, 3.0]])  # the second latent repeats the first

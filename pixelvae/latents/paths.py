@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 def linear_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """(1 − t) start + t end. (B, D), (B, D) -> (steps, B, D), both ends included."""
+    """Linear interpolation (1 − t) start + t end. (B, D), (B, D) -> (steps, B, D), both ends included."""
     t = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype)[:, None, None]
     return (1 - t) * start + t * end
 
 
 def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    r"""Along the great arc, so that h keeps the norm of a draw from a normal prior.
+    r"""Spherical interpolation, which keeps the norm that is typical of draws from a standard normal prior.
 
     .. math:: \frac{\sin((1-t)\,\omega)}{\sin\omega} a + \frac{\sin(t\,\omega)}{\sin\omega} b
 
@@ -33,10 +33,10 @@ def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
 
 
 def switch_half_way(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Labels along a path: those of its start in the first half, then those of its end.
+    """Labels along a path: those of its start in the first half, those of its end in the second.
 
     Shape:
-        start, end: (B, L).  Returns (steps, B, L); the first half has a step more if ``steps`` is odd.
+        start, end: (B, L).  Returns (steps, B, L); the first half is one step longer if ``steps`` is odd.
 
     Example:
         >>> switch_half_way(torch.tensor([[3]]), torch.tensor([[5]]), steps=5).flatten().tolist()
@@ -49,10 +49,10 @@ def switch_half_way(start: Tensor, end: Tensor, steps: int) -> Tensor:
 def path_grid(
     corners: Tensor, rows: int, columns: int, path: Callable[[Tensor, Tensor, int], Tensor] = spherical_path
 ) -> Tensor:
-    """A patch between four points: down its left and right edges first, then across every row.
+    """A grid between four points: interpolate along the left and right edges, then along every row.
 
-    With ``linear_path`` it is bilinear, and no order of the axes matters; with ``switch_half_way`` every point has the
-    labels of its nearest corner.
+    With ``linear_path`` this is bilinear interpolation; with ``switch_half_way`` every point has the labels of its
+    nearest corner.
 
     Shape:
         corners: (4, D), top left, top right, bottom left, bottom right.  Returns (rows, columns, D).
@@ -62,7 +62,7 @@ def path_grid(
 
 
 def traverse(h: Tensor, dims: Tensor, scale: Tensor, steps: int, width: float = 3.0) -> Tensor:
-    r"""Move one dimension at a time by −width to +width scales; all others keep their values.
+    r"""Vary one dimension at a time by −width to +width scales; all others keep their values.
 
     .. math:: h_d + t\,\mathrm{scale}_d, \qquad t = -\mathrm{width} \ldots \mathrm{width}
 

@@ -1,4 +1,4 @@
-"""p(h): densities of latents. A prior is built with its model's encoder, which VampPrior uses."""
+"""Priors p(h). The constructor of a prior takes the model's encoder, which VampPrior uses."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pixelvae.ranges import MAX_LAYERS, require_count, require_counts
 
 
 class Amortised(Protocol):
-    """What a prior may use of its model's encoder."""
+    """The part of an encoder's interface that a prior may use."""
 
     spec: DataSpec
     num_classes: tuple[int, ...]
 
     def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
-        """q(h|x, y) of any signal of the data's shape."""
+        """q(h|x, y) of any signal of the data's shape, in [-1, 1]."""
 
 
 class Prior(nn.Module, ABC):
@@ -31,7 +31,7 @@ class Prior(nn.Module, ABC):
 
     Args:
         latent_dim: Width D of h.
-        encoder: The model's encoder. Its weights stay its own: a prior registers none of them.
+        encoder: The model's encoder. A prior does not register its weights.
     """
 
     def __init__(self, latent_dim: int, encoder: Amortised | None = None) -> None:
@@ -41,7 +41,7 @@ class Prior(nn.Module, ABC):
 
     @property
     def noise_dim(self) -> int:
-        """Number of normal draws that a sample is made of; D unless a prior says otherwise."""
+        """Number of normal draws per sample; D by default."""
         return self.latent_dim
 
     @abstractmethod
@@ -50,20 +50,20 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, noise: Tensor) -> Tensor:
-        """Draws h ~ p(h), one for each row of noise. (B, noise_dim) standard normal -> (B, D)."""
+        """Draw h ~ p(h), one for each row of noise. (B, noise_dim) standard normal -> (B, D)."""
 
     def kl(self, q: Distribution, h: Tensor) -> Tensor:
-        r"""KL(q ‖ p) in nats, split into G groups that add up to it. q over (B, D), a draw h ~ q (B, D) -> (B, G).
+        r"""KL(q ‖ p) in nats as the sum of G groups. q over (B, D), a draw h ~ q (B, D) -> (B, G).
 
-        The default is the estimate log q(h) − log p(h) from the one draw, unbiased, as a single group.
+        The default is the unbiased estimate log q(h) − log p(h) from one draw, as a single group.
         """
         return (q.log_prob(h) - self.log_prob(h))[:, None]
 
 
 class StandardNormal(Prior):
-    r"""p(h) = N(0, I), with the analytic KL of a diagonal normal posterior, one group for each dimension.
+    r"""The standard normal prior; its KL to a diagonal normal posterior is analytic, with one group per dimension.
 
-    .. math:: \mathrm{KL}_d = \tfrac12 (\mu_d^2 + \sigma_d^2 - 1) - \log \sigma_d
+    .. math:: p(h) = N(h;\ 0, I), \qquad \mathrm{KL}_d = \tfrac12 (\mu_d^2 + \sigma_d^2 - 1) - \log \sigma_d
 
     Reference:
         Auto-Encoding Variational Bayes (Kingma and Welling, 2013), appendix B. https://arxiv.org/abs/1312.6114
@@ -90,13 +90,13 @@ class StandardNormal(Prior):
 
 
 class FlowPrior(Prior):
-    r"""A masked autoregressive flow: a standard normal that the data bend into shape. Its density is exact.
+    r"""A masked autoregressive flow: a learnt invertible transformation of a standard normal, with an exact density.
 
     .. math:: p(h) = N(f(h);\ 0, I)\ \Big|\det \frac{\partial f}{\partial h}\Big|, \qquad
               f = f_T \circ \dots \circ f_1, \qquad f_t(h)_d = h_d\, e^{s_d(h_{<d})} + m_d(h_{<d})
 
-    Every other f_t takes the latents in the opposite order. A density costs one pass through T networks; a batch of
-    draws is exact too and costs one pass for every latent and f_t.
+    Every other f_t takes the latents in the opposite order. A density costs one pass through T networks. Draws are
+    exact; a batch of them costs T·D passes.
 
     Reference:
         Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017). https://arxiv.org/abs/1705.07057
@@ -105,7 +105,7 @@ class FlowPrior(Prior):
     Args:
         latent_dim: Width D of h.
         encoder: Not used.
-        num_transforms: T.
+        num_transforms: Number T of transformations f_t.
         hidden_channels: Widths of the hidden layers of each network.
 
     Raises:
@@ -134,7 +134,7 @@ class FlowPrior(Prior):
 
     def log_prob(self, h: Tensor) -> Tensor:
         """log p(h) in nats. (B, D) -> (B,)."""
-        with torch.autocast(h.device.type, enabled=False):  # a density of rounded numbers is none
+        with torch.autocast(h.device.type, enabled=False):  # bfloat16 is too coarse for a density
             log_det = h.new_zeros(len(h))
             for f in self.flow.transform.transforms:  # self.flow().log_prob would break torch.compile's graph
                 h, log_det_f = f().call_and_ladj(h)
@@ -142,29 +142,29 @@ class FlowPrior(Prior):
             return log_det - (0.5 * h.square() + 0.5 * math.log(2 * math.pi)).sum(1)
 
     def sample(self, noise: Tensor) -> Tensor:
-        """The inverse of f, in a pass for each latent and f_t. (B, D) standard normal -> (B, D)."""
+        """The inverse of f, in T·D passes. (B, D) standard normal -> (B, D)."""
         with torch.autocast(noise.device.type, enabled=False):
             return self.flow().transform.inv(noise)
 
 
 class VampPrior(Prior):
-    r"""The posterior of K learnt pseudo-inputs, mixed: near the aggregate posterior, which is the best prior there is.
+    r"""A mixture of the posteriors of K learnt pseudo-inputs, which approximates the aggregate posterior.
 
     .. math:: p(h) = \frac1K \sum_{k=1}^{K} q(h|u_k)
 
-    The pseudo-inputs u_k = tanh(a_k) have the shape and range of the encoder's signal. A density, as well as a batch of
-    draws, costs K passes of the encoder.
+    The aggregate posterior maximises the ELBO over all priors. The pseudo-inputs u_k = tanh(a_k) have the shape and
+    range of the encoder's signal. A density, or a batch of draws, costs K passes of the encoder.
 
     Reference:
         VAE with a VampPrior (Tomczak and Welling, 2017), eq. 9. https://arxiv.org/abs/1705.07120
 
     Args:
         latent_dim: Width D of h.
-        encoder: Gives q(h|u_k).
-        num_pseudo_inputs: K.
+        encoder: The model's encoder, which gives q(h|u_k).
+        num_pseudo_inputs: Number K of pseudo-inputs.
 
     Raises:
-        ValueError: If ``num_pseudo_inputs`` < 1, or the encoder sees labels, which pseudo-inputs lack.
+        ValueError: If ``num_pseudo_inputs`` < 1, or the encoder is conditioned on labels, which pseudo-inputs lack.
     """
 
     def __init__(self, latent_dim: int, encoder: Amortised, *, num_pseudo_inputs: int = 500) -> None:
@@ -172,7 +172,7 @@ class VampPrior(Prior):
         require_count("num_pseudo_inputs", num_pseudo_inputs)
         if encoder.num_classes:
             raise ValueError(
-                "VampPrior has pseudo-inputs without labels, but the encoder looks at labels; "
+                "VampPrior has pseudo-inputs without labels, but the encoder is conditioned on labels; "
                 "set encoder.init_args.sees_label: false"
             )
         self.num_pseudo_inputs = num_pseudo_inputs
@@ -196,7 +196,7 @@ class VampPrior(Prior):
         return log_q.logsumexp(1) - math.log(self.num_pseudo_inputs)
 
     def sample(self, noise: Tensor) -> Tensor:
-        r"""A component :math:`k = \lfloor K\, \Phi(\epsilon_0) \rfloor`, then its posterior. (B, D + 1) -> (B, D)."""
+        r"""Draw component :math:`k = \lfloor K\, \Phi(\epsilon_0) \rfloor`, then h ~ q(h|u_k). (B, D + 1) -> (B, D)."""
         k = (torch.special.ndtr(noise[:, 0]) * self.num_pseudo_inputs).long().clamp(max=self.num_pseudo_inputs - 1)
         loc, scale = self.components()
         return loc[k] + scale[k] * noise[:, 1:]
