@@ -1,1 +1,1 @@
-"""What a trained model is worth, in nats."""
+"""Metrics of a trained model: bounds, information, probes, encodings."""

@@ -1,4 +1,4 @@
-"""Whether h keeps the class: how often a classifier of real images assigns a reconstruction its original's class."""
+"""Class agreement: how often a classifier of real images assigns the original's class to a reconstruction."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Classifier(nn.Module):
         x: (B, C, H, W) levels.  Returns (B, number of classes) logits.
 
     Raises:
-        ValueError: If the data are no images, or have no labels.
+        ValueError: If the data are not images, or have no labels.
     """
 
     def __init__(self, spec: DataSpec, *, channels: int = 32) -> None:
@@ -58,12 +58,12 @@ class Classifier(nn.Module):
 
 
 class Agreement(NamedTuple):
-    """Shares of images that are given the class of the original.
+    """Shares of images to which a classifier assigns the class of the original.
 
     Attributes:
-        reconstructions: Of one draw x' ~ p(x'|h) for each image.
-        originals: Of the same images themselves, which reconstructions cannot be expected to exceed.
-        num_images: How many.
+        reconstructions: Share of the draws x' ~ p(x'|h), one for each image.
+        originals: Share of the original images, a ceiling for reconstructions.
+        num_images: Number of images.
     """
 
     reconstructions: float
@@ -74,10 +74,10 @@ class Agreement(NamedTuple):
 def train_classifier(
     train: Split, *, seed: int, device: torch.device, steps: int = 1500, batch_size: int = 64, progress: bool = False
 ) -> Classifier:
-    """A classifier of real images, by Adam with a learning rate that falls linearly to 0; in evaluation mode.
+    """Train a classifier of real images by Adam, with linear decay of the learning rate; return it in evaluation mode.
 
     Raises:
-        ValueError: If the data are no images, or have no labels.
+        ValueError: If the data are not images, or have no labels.
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # initial weights and dropout: torch.nn takes no generator
@@ -97,10 +97,10 @@ def train_classifier(
 
 @torch.inference_mode()
 def accuracy(classifier: Classifier, split: Split, *, device: torch.device) -> float:
-    """The share of a split that is given its class.
+    """The share of a split that the classifier assigns to its class.
 
     Raises:
-        ValueError: If the split is not of the classifier's data.
+        ValueError: If the data of the split do not match those of the classifier.
     """
     require_split(split, classifier.spec)
     right = 0
@@ -121,21 +121,21 @@ def reconstruction_agreement(
     max_images: int = 1000,
     progress: bool = False,
 ) -> Agreement:
-    """How often the classifier assigns a reconstruction its original's class.
+    """How often the classifier assigns the original's class to a reconstruction.
 
-    Of a class-conditional model this says nothing about h, for the decoder is given the class.
+    For a class-conditional model this does not measure h, because the decoder is given the class.
 
     Args:
-        model: On the device.
-        classifier: Of real images, see :func:`train_classifier`.
+        model: A model with latents, on ``device``.
+        classifier: A classifier of real images, see :func:`train_classifier`.
         split: Usually test.
-        seed: Of the draws: that of the i-th image depends on seed + i alone.
-        device: Where the model is.
-        max_images: Images that are drawn once each, spread over the split.
+        seed: Seed of the draws; that of the i-th image depends on seed + i alone.
+        device: The device of the model.
+        max_images: Number of images, spread over the split; one draw for each.
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If the model has no latents, or the split is not of its and the classifier's data.
+        ValueError: If the model has no latents, or the data of the split do not match the model and the classifier.
     """
     require_split(split, model.spec)
     require_split(split, classifier.spec)

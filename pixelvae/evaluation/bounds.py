@@ -1,4 +1,4 @@
-"""The bounds of a trained model over a whole split, every example once, in nats."""
+"""ELBO and importance-weighted bound of a trained model over a split, every example once, in nats."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Bounds(NamedTuple):
     Attributes:
         log_px: E_q[log p(x|h)], one draw of h for each example.
         kl_groups: (G,) KL of every group of latents.
-        num_images: How many examples were averaged.
-        num_dims: Values of an example, by which bits/dim divides; absent ones are not counted.
-        stderr: Standard error of the mean elbo over the examples.
-        per_image: The elbo of every example.
+        num_images: Number of examples.
+        num_dims: Dimensions of an example, for bits/dim; absent values are not counted.
+        stderr: Standard error of the mean ELBO over the examples.
+        per_image: The ELBO of every example.
     """
 
     log_px: float
@@ -59,7 +59,7 @@ class ImportanceWeighted(NamedTuple):
 
 
 class _Rows:
-    """Collects a bound of every example on all ranks, in the order of the split."""
+    """Collect the bound of every example from all ranks, in the order of the split."""
 
     def __init__(self, split: Split, max_images: int | None, batch_size: int) -> None:
         self.indices = spread(len(split), max_images)
@@ -67,14 +67,14 @@ class _Rows:
         self.rows = torch.zeros(2, len(self.indices), dtype=torch.double, device="cpu")  # nats, checksums
 
     def add(self, batch: int, nats: Tensor, x: Tensor) -> None:
-        """The bound (B,) of the examples of a batch."""
+        """Add the bound (B,) of the examples of a batch."""
         start = batch * self.batch_size
         self.rows[:, start : start + len(nats)] = torch.stack([nats, checksums(x).double()])  # exact: 32 bits
 
     def gather(self, world: World) -> PerImage:
         """All rows, on every rank."""
         nats, found = world.sum(self.rows)
-        found = found.round().long()  # a sum over ranks is a rounded mean times their number
+        found = found.round().long()  # a sum over ranks is computed as a rounded mean times their number
         return PerImage(nats, self.indices, found)
 
 
@@ -99,19 +99,19 @@ def evaluate_bound(
     max_images: int | None = None,
     progress: bool = False,
 ) -> Bounds:
-    """The ELBO and its terms over a split or a part of it, in order, every example once; ranks share the batches.
+    """The ELBO and its terms over a split, in order, every example once. The ranks share the batches.
 
     Args:
-        model: On the world's device.
+        model: A model on the world's device.
         split: Usually validation or test.
-        seed: Of the noise; that of batch i depends on seed and i alone.
-        world: This process among its peers.
-        batch_size: Examples at a time; by default 250, fewer where they have more sites than a 32x32 image.
-        max_images: At most so many, spread over the split; None for all.
+        seed: Seed of the noise; that of batch i depends on seed and i alone.
+        world: Rank, number of ranks and device.
+        batch_size: Examples per batch; by default 250, fewer for examples with more sites than a 32x32 image.
+        max_images: Maximum number of examples, spread over the split; None for all.
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If the split is not of the model's data, or an argument is out of range.
+        ValueError: If the data of the split do not match the model, or an argument is out of range.
     """
     batch_size = _checked_batch_size(model, split, batch_size, max_images, seed)
     keep_freed_memory()
@@ -121,7 +121,7 @@ def evaluate_bound(
     for i in tqdm(
         range(world.rank, len(keys), world.size), desc="ELBO", unit="batch", disable=not progress, leave=False
     ):
-        x, y = split[keys[i]]  # checked where they are, on the CPU, before the model moves them
+        x, y = split[keys[i]]  # checked on the CPU, before the model moves them
         bound = model(x, y, noise=torch.Generator().manual_seed(seed + i))
         log_px, kl_groups = bound.log_px.cpu().double(), bound.kl_groups.cpu().double()  # not every device has float64
         elbo = log_px - kl_groups.sum(1)
@@ -147,7 +147,7 @@ def _stderr(mean: float, mean_square: float, count: int) -> float:
 def _checked_batch_size(
     model: GenerativeModel, split: Split, batch_size: int | None, max_images: int | None, seed: int
 ) -> int:
-    """Examples at a time, after the checks that both bounds share."""
+    """Check the arguments that both bounds share; return the batch size."""
     require_split(split, model.spec)
     require_seed(seed, len(split))
     if max_images is not None:
@@ -156,7 +156,7 @@ def _checked_batch_size(
 
 
 def default_batch_size(split: Split) -> int:
-    """250, or less where that would need more memory than 250 images of 32x32."""
+    """250, or fewer where a batch would need more memory than 250 images of 32x32."""
     return min(250, max(1, 250 * 32**2 // math.prod(split.spec.sites)))
 
 
@@ -178,7 +178,7 @@ def evaluate_importance_weighted(
     max_images: int | None = None,
     progress: bool = False,
 ) -> ImportanceWeighted:
-    r"""The importance-weighted bound on log p(x), which grows with ``num_samples`` towards log p(x).
+    r"""The importance-weighted bound, whose expectation increases with ``num_samples`` towards log p(x).
 
     .. math:: \log p(x) \ge E\,\log \frac1S \sum_{s=1}^{S} \frac{p(x, h_s)}{q(h_s|x)}
 
@@ -186,18 +186,19 @@ def evaluate_importance_weighted(
         Importance Weighted Autoencoders (Burda et al., 2015), eq. 8. https://arxiv.org/abs/1509.00519
 
     Args:
-        model: On the world's device.
+        model: A model on the world's device.
         split: Usually test.
-        num_samples: S, draws of h for each example; 1 where the model has no latents.
-        seed: Of the noise; that of batch i depends on seed and i alone.
-        world: This process among its peers.
-        batch_size: Examples at a time, by default as above; the S draws follow one another, so memory does not
-            grow with S.
-        max_images: At most so many, spread over the split; None for all.
+        num_samples: Number S of draws of h per example; 1 is used for a model without latents.
+        seed: Seed of the noise; that of batch i depends on seed and i alone.
+        world: Rank, number of ranks and device.
+        batch_size: Examples per batch, by default as for the ELBO. The S draws are sequential, so memory does not
+            depend on S.
+        max_images: Maximum number of examples, spread over the split; None for all.
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If ``num_samples`` < 1, the split is not of the model's data, or an argument is out of range.
+        ValueError: If ``num_samples`` < 1, the data of the split do not match the model, or an argument is out of
+            range.
     """
     num_samples = require_count("num_samples", num_samples)
     batch_size = _checked_batch_size(model, split, batch_size, max_images, seed)

@@ -1,4 +1,4 @@
-"""Where the latents lie: the posteriors of a split, nearest neighbours, and two projections to the plane."""
+"""Posterior means of a split, their nearest neighbours, and their projections to two dimensions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pixelvae.models.base import GenerativeModel
 from pixelvae.progress import tqdm
 
 MIN_POINTS, MAX_POINTS = 10, 3000
-"""Fewer points have no neighbourhoods to show; with more, t-SNE and TensorBoard's projector become slow."""
+"""Range of the number of points: t-SNE needs the minimum; it and TensorBoard's projector are slow above the maximum."""
 
 KL_DRAWS = 16
 """Draws of h over which the KL of an image is averaged, where the prior's KL is an estimate."""
 
-PERPLEXITY = 30  # scikit-learn's and the paper's usual; less where there are few points
+PERPLEXITY = 30  # scikit-learn's default, as in the paper; smaller for few points
 
 
 class Posteriors(NamedTuple):
@@ -52,15 +52,16 @@ def posteriors(
     .. math:: \mathrm{scale}_d^2 = \mathrm{Var}_x(E_q[h_d]) + E_x E_q[(h_d - E_q[h_d])^2]
 
     Args:
-        model: On the device.
+        model: A model with latents, on ``device``.
         split: Usually test.
-        num_images: N, from ``MIN_POINTS`` to ``MAX_POINTS``; by default as many of those as there are.
-        seed: Of the draws h ~ q(h|x) behind ``kl`` and ``scale``; those of batch i depend on seed + i alone.
-        device: Where the model is.
+        num_images: N, from ``MIN_POINTS`` to ``MAX_POINTS``; by default the whole split up to the maximum.
+        seed: Seed of the draws h ~ q(h|x) for ``kl`` and ``scale``; those of batch i depend on seed + i alone.
+        device: The device of the model.
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If ``num_images`` is out of range, the split is not of the model's data, or it has no latents.
+        ValueError: If ``num_images`` is out of range, the data of the split do not match the model, or the model has
+            no latents.
     """
     require_split(split, model.spec)
     require_seed(seed, len(split))
@@ -68,7 +69,7 @@ def posteriors(
     if not MIN_POINTS <= num_images <= min(len(split), MAX_POINTS):
         raise ValueError(
             f"num_images={num_images}; the split has {len(split):,} images; wanted at least {MIN_POINTS}, and at most "
-            f"{MAX_POINTS:,}, which t-SNE and the projector still show fluently; change num_images"
+            f"{MAX_POINTS:,}, the limit for t-SNE and the projector; change num_images"
         )
     batch_size = default_batch_size(split)
     parts: list[tuple[Tensor, ...]] = []
@@ -86,13 +87,13 @@ def posteriors(
 
 
 def nearest_neighbours(points: Tensor, k: int) -> Tensor:
-    """The k nearest other points of every point, nearest first, by Euclidean distance; equals go by index.
+    """The k nearest other points of every point by Euclidean distance, nearest first; ties in order of index.
 
     Shape:
-        points: (N, ...), every axis but the first is one vector.  Returns (N, k) indices.
+        points: (N, ...); all axes but the first are flattened to one vector.  Returns (N, k) indices.
 
     Raises:
-        ValueError: If there are no k other points.
+        ValueError: If there are fewer than k other points.
 
     Example:
         >>> nearest_neighbours(torch.tensor([[0.0], [1.0], [5.0]]), k=2).tolist()
@@ -100,7 +101,7 @@ def nearest_neighbours(points: Tensor, k: int) -> Tensor:
     """
     if not 1 <= k < len(points):
         raise ValueError(f"k={k}; wanted 1 .. {len(points) - 1}, for there are {len(points)} points")
-    flat = points.flatten(1).double()  # levels are whole numbers: their distances are exact
+    flat = points.flatten(1).double()  # levels are integers: their distances are exact
     squares = flat.square().sum(1)
     distances = squares[:, None] + squares - 2 * flat @ flat.T  # (N, N), squared
     distances.fill_diagonal_(torch.inf)
@@ -108,7 +109,7 @@ def nearest_neighbours(points: Tensor, k: int) -> Tensor:
 
 
 def one_per_class(y: Tensor, n: int) -> Tensor:
-    """The first example of each class, up to n; if there are fewer classes, filled up with the first others.
+    """The first example of each class, up to n; with fewer classes, the first other examples complete the n.
 
     (N, L) labels -> (n,) indices in order.
 
@@ -127,7 +128,7 @@ def one_per_class(y: Tensor, n: int) -> Tensor:
 
 
 def same_class_share(neighbours: Tensor, y: Tensor) -> float:
-    """The share of all neighbours that have their point's class. neighbours: (N, k) indices, y: (N,) classes.
+    """The share of neighbours with the same class as their point. neighbours: (N, k) indices, y: (N,) classes.
 
     Example:
         >>> same_class_share(torch.tensor([[1, 2], [0, 2], [1, 0]]), torch.tensor([7, 7, 3]))  # 2 of 6
@@ -137,9 +138,9 @@ def same_class_share(neighbours: Tensor, y: Tensor) -> float:
 
 
 def pca(means: Tensor) -> tuple[Tensor, Tensor]:
-    """The two directions in which the means vary most. (N, D) -> (N, 2), and their shares of the variance, (2,).
+    """The first two principal components. (N, D) -> (N, 2), and their shares of the variance, (2,).
 
-    The sign of each is such that the coordinate furthest from 0 is positive.
+    The sign of each component makes its coordinate of largest magnitude positive.
     """
     centred = means.double() - means.double().mean(0)
     left, singular, _ = torch.linalg.svd(_at_least_two(centred), full_matrices=False)
@@ -151,9 +152,9 @@ def pca(means: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def tsne(means: Tensor, seed: int) -> Tensor:
-    """Points in the plane whose neighbours are those in h. (N, D) -> (N, 2); N is at most ``MAX_POINTS``.
+    """t-SNE, which preserves neighbourhoods. (N, D) -> (N, 2); N is at most ``MAX_POINTS``.
 
-    Far distances and the sizes of clusters mean nothing here: for them see :func:`pca`.
+    It does not preserve large distances and sizes of clusters; for those see :func:`pca`.
 
     Reference:
         Visualizing Data using t-SNE (van der Maaten and Hinton, 2008).
@@ -164,17 +165,17 @@ def tsne(means: Tensor, seed: int) -> Tensor:
     """
     if not MIN_POINTS <= len(means) <= MAX_POINTS:
         raise ValueError(f"t-SNE of {len(means):,} points; wanted {MIN_POINTS} .. {MAX_POINTS:,}: change num_images")
-    if not means.var(0).any():  # posteriors that are all the same have no neighbours: everything is one point
+    if not means.var(0).any():  # t-SNE fails on identical points
         return torch.zeros(len(means), 2)
-    from sklearn.manifold import TSNE  # here, for it takes a second to import
+    from sklearn.manifold import TSNE  # imported here because it takes a second
     from threadpoolctl import threadpool_limits
 
     perplexity = min(PERPLEXITY, (len(means) - 1) / 3)
-    with threadpool_limits(1):  # sums of several threads come in any order, and t-SNE magnifies the last digit
+    with threadpool_limits(1):  # the order of sums of several threads varies, and t-SNE amplifies rounding errors
         embedding = TSNE(init="pca", perplexity=perplexity, random_state=seed)
         return torch.from_numpy(embedding.fit_transform(_at_least_two(means).numpy())).float()
 
 
 def _at_least_two(points: Tensor) -> Tensor:
-    """With a second coordinate, 0, where there is but one. (N, D) -> (N, max(D, 2))."""
+    """Append a zero coordinate if D = 1. (N, D) -> (N, max(D, 2))."""
     return torch.nn.functional.pad(points, (0, max(0, 2 - points.shape[1])))

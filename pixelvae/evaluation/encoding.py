@@ -1,4 +1,4 @@
-"""What a model says about files: nats, bits/dim, KL and latents of each."""
+"""Nats, bits/dim, KL and latents of files."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ def encode_files(
     .. math:: \mathrm{nats} = \mathrm{KL}(q(h|x) \| p(h)) - \log p(x|h), \quad h \sim q(h|x), \qquad
               \text{or} \quad -\log \frac1S \sum_{s=1}^{S} \frac{p(x, h_s)}{q(h_s|x)}
 
-    A row depends on the content of its file, its labels and the seed alone (up to rounding): not on its name, its
-    place, or the other files.
+    Up to rounding, a row depends only on the content of its file, its labels and the seed: not on its name, its
+    position, or the other files.
 
     Args:
-        model: On any device.
-        files: A split of a data set, or pictures (or sounds) and folders of them, which are brought to the shape
+        model: A model on any device.
+        files: A split of a data set, or pictures (or sounds) and folders of them, which are converted to the shape
             and levels of the model's data.
         options: How files are read, as in the configuration of a data set, see `GivenFiles`; sounds need ``rate``.
-        labels: (N, L) labels of files, where the model is class-conditional.
-        num_samples: S, draws of h for the importance-weighted bound; 0 for the ELBO.
-        seed: Of the draws of h.
-        batch_size: Files at a time; by default 250, fewer where they have more sites than a 32x32 image.
+        labels: (N, L) labels of the files, for a class-conditional model.
+        num_samples: Number S of draws of h for the importance-weighted bound; 0 for the ELBO.
+        seed: Seed of the draws of h.
+        batch_size: Files per batch; by default 250, fewer for files with more sites than a 32x32 image.
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If a file cannot be read, the shape of the data is not the model's, labels are missing, or
+        ValueError: If a file cannot be read, the shape of the data does not match the model, labels are missing, or
             ``num_samples`` is negative.
 
     Example:
@@ -117,7 +117,7 @@ def _given(
     options: Mapping[str, Any] | None,
     labels: Tensor | None,
 ) -> GivenFiles:
-    """The files that are named, with their labels."""
+    """The given files, with their labels."""
     named = [files] if isinstance(files, str | Path) else list(files)
     if model.spec.num_classes and labels is None:
         raise ValueError(f"the model is class-conditional: give labels (N, {len(model.spec.num_classes)}) of the files")
@@ -125,14 +125,14 @@ def _given(
 
 
 def _names(examples: Split, y: Tensor) -> tuple[list[str], list[str]]:
-    """A path, or a number, and the names of the classes of each example."""
+    """The path (or number) and the class names of each example."""
     names = examples.class_names
     labels = [", ".join(of[label] for of, label in zip(names, row, strict=True)) for row in y.tolist()]
     return examples.files(torch.arange(len(y))) or [str(i) for i in range(len(y))], labels
 
 
 def _encode(model: GenerativeModel, x: Tensor, y: Tensor, num_samples: int, seed: int) -> _Rows:
-    """One batch. Row i of the noise is drawn from a generator of its own, which its content seeds."""
+    """Encode one batch. Row i of the noise comes from its own generator, seeded with its content."""
     num_dims = (x != ABSENT).flatten(1).sum(1)
     if not isinstance(model, PixelVAE):
         nats, none = -model.log_px(x, None, y).double(), torch.zeros(len(x), 0)
@@ -152,5 +152,5 @@ def _encode(model: GenerativeModel, x: Tensor, y: Tensor, num_samples: int, seed
 
 
 def _noise(model: GenerativeModel, sources: Sequence[torch.Generator]) -> Tensor:
-    """(B, D) standard normal draws, a row from each generator."""
+    """(B, D) standard normal draws, one row from each generator."""
     return standard_normal_rows(model.latent_dim, sources).to(model.device)

@@ -1,4 +1,4 @@
-"""A table of encoded files: nats and latents, a row for each file; its outliers, neighbours and clusters."""
+"""A table of encoded files, one row each, with nats and latents; its outliers, neighbours and clusters."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.floating]
 
 SUFFIXES = (".csv", ".parquet", ".npz")
-"""Formats of the table."""
+"""File formats of the table."""
 
 
 @dataclass(frozen=True, repr=False)
 class Encodings:
-    r"""A row for each file.
+    r"""Nats and latents of N files.
 
     Attributes:
-        path: (N,) the files, or SPLIT/NUMBER for examples that are no files.
-        split: (N,) the split of the data set that a file is in, empty if it is in none.
-        label: (N,) names of classes, empty without classes.
+        path: (N,) paths of the files, or SPLIT/NUMBER for examples that are not files.
+        split: (N,) the split of the data set that contains the file; empty without one.
+        label: (N,) names of classes; empty without classes.
         nats: (N,) −ELBO, or minus the importance-weighted bound.
         bits_per_dim: (N,) nats / (ln 2 · number of dimensions).
         kl: (N,) KL(q(h|x) ‖ p(h)) in nats, 0 without latents.
         h: (N, D) posterior means E[q(h|x)]; D = 0 without latents.
-        scale: (D,) the standard deviation of the aggregate posterior q(h) = E_x[q(h|x)], by which distances divide:
-            a latent that the encoder does not use has a scale near 1 and means near 0, so it adds no distance.
-        cluster: (N,) numbers of clusters, if there are any.
+        scale: (D,) standard deviation of the aggregate posterior q(h) = E_x[q(h|x)]. Distances are of h / scale: a
+            latent that the encoder does not use has a scale near 1 and means near 0, so it adds no distance.
+        cluster: (N,) cluster indices, or None.
 
     Example:
         >>> text, zeros = np.array(["a.png", "b.png"]), np.zeros(2)
@@ -74,16 +74,16 @@ class Encodings:
         return named | {f"h_{d}": column for d, column in enumerate(self.h.T)}
 
     def save(self, path: str | Path) -> None:
-        """Write the table in the format that the suffix names.
+        """Write the table in the format given by the suffix.
 
         Raises:
-            ValueError: If it names none.
+            ValueError: If the suffix is not a known format.
         """
         check_format(Path(path))
         {".csv": self.to_csv, ".parquet": self.to_parquet, ".npz": self.to_npz}[Path(path).suffix.lower()](path)
 
     def to_csv(self, path: str | Path) -> None:
-        """Write a csv file, numbers with 8 digits."""
+        """Write a csv file; numbers have 8 digits."""
         columns = self.columns()
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -93,8 +93,8 @@ class Encodings:
         write_atomically(Path(path), text.getvalue().encode())
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write a parquet file, by pandas."""
-        import pandas  # here, because it is an optional dependency
+        """Write a parquet file with pandas."""
+        import pandas  # imported here because it is optional
 
         buffer = io.BytesIO()
         pandas.DataFrame(dict(self.columns())).to_parquet(buffer, index=False)
@@ -108,15 +108,15 @@ class Encodings:
         write_atomically(Path(path), buffer.getvalue())
 
     def worst(self, n: int) -> npt.NDArray[np.int64]:
-        """The n rows with the most nats, worst first."""
+        """Indices of the n least probable files: those with the most nats, in decreasing order."""
         return np.argsort(-self.nats, kind="stable")[:n]
 
     def whitened(self) -> Floats:
-        """h / scale, (N, D): Euclidean distances of these rows are what neighbours and clusters go by."""
+        """h / scale, (N, D). Neighbours and clusters use the Euclidean distance of these rows."""
         return self.h / self.scale
 
     def nearest(self, h: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
-        """The k rows that are nearest to some latents, nearest first, and their distances.
+        """The k rows nearest to given latents, nearest first, and their distances.
 
         Shape:
             h: (D,).  Returns (k,) and (k,).
@@ -130,7 +130,7 @@ class Encodings:
         return order, distances[order]
 
     def with_clusters(self, k: int, seed: int) -> Encodings:
-        """The table with a cluster for each row, by k-means of h / scale; cluster 0 is the largest.
+        """The table with a cluster for each row, from k-means of h / scale; cluster 0 is the largest.
 
         Raises:
             ValueError: If there are fewer rows than clusters, or no latents.
@@ -138,16 +138,16 @@ class Encodings:
         self._require_latents()
         if not 1 <= k <= len(self):
             raise ValueError(f"clusters={k}; wanted 1 .. {len(self)}, the number of files")
-        from sklearn.cluster import KMeans  # here, for it takes a second to import
+        from sklearn.cluster import KMeans  # imported here because it takes a second
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1):  # sums of several threads come in any order
+        with threadpool_limits(1):  # the order of sums of several threads varies
             found = KMeans(k, n_init=10, random_state=seed).fit_predict(self.whitened())
         order = np.argsort(-np.bincount(found, minlength=k), kind="stable")
         return replace(self, cluster=np.argsort(order)[found])
 
     def members(self, cluster: int) -> npt.NDArray[np.int64]:
-        """The rows of a cluster, nearest to its mean first."""
+        """Indices of the rows of a cluster, nearest to its mean first."""
         if self.cluster is None:
             raise ValueError("the table has no clusters; make them with with_clusters")
         rows = np.flatnonzero(self.cluster == cluster)
@@ -163,7 +163,7 @@ def check_format(path: Path) -> None:
     """Check, before any work, that a table can be written.
 
     Raises:
-        ValueError: If the suffix names no format, or a package is missing.
+        ValueError: If the suffix is not a known format, or a package is missing.
 
     Example:
         >>> check_format(Path("table.txt"))

@@ -1,4 +1,4 @@
-"""What the latents of a trained model are worth: how many move with x, and how much they tell about it."""
+"""Information in the latents of a trained model: mutual information with x, active units, effective rank."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pixelvae.models.base import GenerativeModel
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2015, section 5.2
 DEAD_NATS = 0.1
-"""Latents that tell less than this about x are dead."""
+"""Nats. With less mutual information, the latents are dead: the decoder ignores them."""
 
 PAIRS = 4_000_000
-"""Pairs of draws and posteriors that are in memory together: 32 MB."""
+"""Pairs of draws and posteriors in memory at a time: 32 MB."""
 
 
 class MutualInformation(NamedTuple):
-    """I_q(x; h) in nats, and the most that so many examples can show: log of their number."""
+    """An estimate of I_q(x; h) in nats, and its upper limit log N for N examples."""
 
     nats: float
     cap_nats: float
@@ -33,13 +33,14 @@ class MutualInformation(NamedTuple):
 
 
 class Health(NamedTuple):
-    """Whether the latents are alive.
+    """How much the latents depend on x.
 
     Attributes:
-        mutual_information: Of x and h under q, in nats.
-        active: (D,) which latents move with x.
-        information: (D,) what each latent tells about x at most, in nats; (0,) if q is no diagonal normal.
-        effective_rank: Number of directions that the posterior means use.
+        mutual_information: Mutual information of x and h under q, in nats.
+        active: (D,) booleans, the active units.
+        information: (D,) upper bound of each latent's information about x, in nats; (0,) if q is not a diagonal
+            normal.
+        effective_rank: Effective number of dimensions of the posterior means.
     """
 
     mutual_information: MutualInformation
@@ -54,7 +55,7 @@ class Health(NamedTuple):
 
     @property
     def is_dead(self) -> bool:
-        """Whether no latent moves with x, or all together tell next to nothing about it. A large KL does not help."""
+        """Whether no unit is active, or the mutual information is below ``DEAD``, however large the KL."""
         return self.num_active == 0 or self.mutual_information.nats < DEAD_NATS
 
 
@@ -67,10 +68,11 @@ def encode_split(
     batch_size: int | None = None,
     max_images: int | None = None,
 ) -> list[Distribution]:
-    """q(h|x) of every example of a split, or of ``max_images`` spread over it, in order, a batch at a time.
+    """Yield q(h|x) of the examples of a split, or of ``max_images`` spread over it, in order, batch by batch.
 
     Raises:
-        ValueError: If the split is not of the model's data, the model has no latents, or an argument is out of range.
+        ValueError: If the data of the split do not match the model, the model has no latents, or an argument is out
+            of range.
     """
     require_split(split, model.spec)
     if max_images is not None:
@@ -96,7 +98,7 @@ def means_of(batches: Sequence[Distribution]) -> Tensor:
 
 
 def active_units(means: Tensor) -> Tensor:
-    """Which latents move with x: Var_x(E_q[h_u]) > 0.01. (N, D) posterior means -> (D,) booleans.
+    """Active units: Var_x(E_q[h_u]) > 0.01. (N, D) posterior means -> (D,) booleans.
 
     Reference:
         Importance Weighted Autoencoders (Burda et al., 2015), section 5.2. https://arxiv.org/abs/1509.00519
@@ -105,11 +107,12 @@ def active_units(means: Tensor) -> Tensor:
 
 
 def effective_rank(means: Tensor) -> float:
-    r"""Number of directions that the means use: the exponential of the entropy of their normalised variances.
+    r"""Effective number of dimensions of the means: the exponential of the entropy of their normalised variances.
 
     .. math:: \exp\Big(-\sum_d p_d \log p_d\Big), \qquad p_d = \lambda_d / \sum_e \lambda_e
 
-    λ are the eigenvalues of the covariance. 1 if all latents repeat one number, D if all vary alike and independently.
+    λ are the eigenvalues of the covariance. The result is 1 if all latents are copies of one number, and D if they are
+    uncorrelated with equal variances.
 
     Reference:
         The effective rank: a measure of effective dimensionality (Roy and Vetterli, 2007).
@@ -128,12 +131,12 @@ def effective_rank(means: Tensor) -> float:
 
 
 def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualInformation:
-    r"""Mutual information of x and h under q, in nats. N examples can show at most log N.
+    r"""Estimate of the mutual information of x and h under q, in nats; with N examples it is at most log N.
 
     .. math:: I_q(x; h) = \frac1N \sum_i E_{q(h|x_i)}\Big[\log q(h|x_i) - \log \frac1N \sum_j q(h|x_j)\Big] \le \log N
 
-    One draw of h for each example; its noise can take an estimate near 0 below it. Whatever the prior, it is the part
-    of the rate that is information:
+    It uses one draw of h for each example; the noise of these draws can make an estimate near 0 negative. For every
+    prior, the mutual information is one of two parts of the rate:
 
     .. math:: E_x\,\mathrm{KL}(q(h|x) \,\|\, p(h)) = I_q(x; h) + \mathrm{KL}(q(h) \,\|\, p(h))
 
@@ -142,7 +145,7 @@ def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualI
 
     Args:
         batches: q(h|x) of all N examples, see :func:`encode_split`.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: If there are no examples.
@@ -164,7 +167,7 @@ def mutual_information(batches: Sequence[Distribution], *, seed: int) -> MutualI
 
 
 def aggregate_log_prob(batches: Sequence[Distribution], h: Tensor) -> Tensor:
-    r"""The density of the aggregate posterior, in nats, in float64 on the CPU. h: (M, D) -> (M,).
+    r"""Log density of the aggregate posterior, in nats and float64, on the CPU. h: (M, D) -> (M,).
 
     .. math:: \log q(h) = \log \frac1N \sum_j q(h|x_j)
 
@@ -183,10 +186,10 @@ def aggregate_log_prob(batches: Sequence[Distribution], h: Tensor) -> Tensor:
 
 
 def latent_information(batches: Sequence[Distribution]) -> Tensor:
-    """What each latent alone tells about x at most, in nats, whatever the prior. -> (D,), or (0,) if q is not normal.
+    """Upper bound of each latent's information about x, in nats. Returns (D,), or (0,) if q is not a diagonal normal.
 
-    :meth:`DiagonalNormal.information` over all examples. A prior with a KL of one group, such as FlowPrior, has no KL
-    of a dimension: this stands in its place.
+    This is :meth:`DiagonalNormal.information` over all examples, which does not depend on the prior. It replaces the
+    KL per dimension for priors whose KL is a single group, such as FlowPrior.
     """
     batches = _joined(batches)
     if not isinstance(batches[0], DiagonalNormal) or len(batches) > 1:
@@ -197,7 +200,7 @@ def latent_information(batches: Sequence[Distribution]) -> Tensor:
 def latent_health(
     model: GenerativeModel, split: Split, *, seed: int, device: torch.device, max_images: int | None = None
 ) -> Health:
-    """Whether the latents are alive, on ``max_images`` evenly spaced examples. Costs one pass of the encoder."""
+    """Measure how much the latents depend on x, on ``max_images`` evenly spaced examples. Costs one encoder pass."""
     require_seed(seed)
     batches = encode_split(model, split, device=device, max_images=max_images)
     means = means_of(batches).cpu()
@@ -207,7 +210,7 @@ def latent_health(
 
 
 def _joined(batches: Sequence[Distribution]) -> Sequence[Distribution]:
-    """Diagonal normals as one, in float64 on the CPU, for not every device has float64; others as they are."""
+    """Concatenate diagonal normals, in float64 on the CPU (not every device has float64); keep other types."""
     normals = [q for q in batches if isinstance(q, DiagonalNormal)]
     if len(normals) < len(batches):
         return batches

@@ -1,4 +1,4 @@
-"""Everything that is measured, by the names that it has in metrics.json; units are in the names."""
+"""All metrics under their names in metrics.json; the names contain the units."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Metrics = dict[str, Any]
 
 
 class Measured(NamedTuple):
-    """Metrics of a split, and the bounds of its single images by their names."""
+    """Metrics of a split, and the bounds of single images, both by name."""
 
     metrics: Metrics
     per_image: dict[str, PerImage]
@@ -31,12 +31,12 @@ def measure_bounds(
     """The bounds, and the active units of a model with latents.
 
     Args:
-        model: On the device of ``world``.
-        split: What is measured.
-        num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
-        iwae_images: Images of the importance-weighted bound, spread over the split; all by default.
-        seed: Of the noise.
-        world: The ranks that share the work.
+        model: A model on the device of ``world``.
+        split: The split to evaluate.
+        num_samples: Draws of h per image for the importance-weighted bound; 0 omits that bound.
+        iwae_images: Number of images for the importance-weighted bound, spread over the split; all by default.
+        seed: Seed of the noise.
+        world: Rank, number of ranks and device.
     """
     bounds = evaluate_bound(model, split, seed=seed, world=world, progress=world.is_main)
     metrics: Metrics = {
@@ -86,12 +86,12 @@ def bound_metrics(
 
 
 def _stderr(name: str, value: float) -> Metrics:
-    """A standard error by its name; nothing for a single image, which has none."""
+    """A standard error under its name; empty for a single image, which has none."""
     return {name: value} if math.isfinite(value) else {}
 
 
 def train_metrics(model: GenerativeModel, split: Split, *, max_images: int, seed: int, world: World) -> Metrics:
-    """The ELBO of a spread part of the train split; far above that of test, it shows overfitting."""
+    """The ELBO of a part of the train split, spread over it; much higher than that of test, it shows overfitting."""
     bounds = evaluate_bound(model, split, seed=seed, world=world, max_images=max_images, progress=world.is_main)
     return {
         "train_elbo_nats": bounds.elbo,
@@ -102,7 +102,7 @@ def train_metrics(model: GenerativeModel, split: Split, *, max_images: int, seed
 
 
 def difference_metrics(own: Mapping[str, PerImage], other: Mapping[str, PerImage]) -> Metrics:
-    """The paired difference of log p(x) to another evaluation; positive where this one is better.
+    """The paired difference in log p(x) to another evaluation; positive if this one is better.
 
     Raises:
         ValueError: If the images differ.
@@ -122,7 +122,7 @@ def information_metrics(
 ) -> Metrics:
     """Rate, distortion and mutual information; ``bounds`` are those of :func:`bound_metrics`.
 
-    If the mutual information is at its cap, the KL of the marginals is no more than an upper bound.
+    If the mutual information is at its cap, the KL of the marginals is only an upper bound.
     """
     health = latent_health(model, split, seed=seed, device=world.device)
     nats, cap, num_images = health.mutual_information
@@ -139,7 +139,7 @@ def information_metrics(
 
 
 def pixel_probe_metrics(data: DataSet, split: Split, *, latent_dim: int, max_images: int) -> Metrics:
-    """Probes of what is not learnt: pixels, and as many of their principal components as there are latents."""
+    """Probes of features that are not learnt: pixels, and as many of their principal components as latents."""
     metrics: Metrics = {}
     for name, probed in probe_pixels(data, split, latent_dim=latent_dim, max_images=max_images).items():
         metrics |= probed.metrics(f"_{name}")
@@ -149,7 +149,7 @@ def pixel_probe_metrics(data: DataSet, split: Split, *, latent_dim: int, max_ima
 def agreement_metrics(
     model: GenerativeModel, data: DataSet, split: Split, *, max_images: int, seed: int, world: World
 ) -> Metrics:
-    """How often a classifier of real images assigns a reconstruction to its original's class."""
+    """How often a classifier of real images assigns the original's class to a reconstruction."""
     device, progress = world.device, world.is_main
     classifier = train_classifier(data.train, seed=seed, device=device, progress=progress)
     found = reconstruction_agreement(

@@ -1,4 +1,4 @@
-"""Bounds of single images, their file, and paired differences of two models on the same images."""
+"""Bounds of single images, the file that holds them, and paired differences between two models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PerImage(NamedTuple):
     Attributes:
         nats: (N,) float64.
         indices: (N,) int64, positions in the split.
-        checksums: (N,) int64, a hash of the levels; it tells other images and other binarisations apart.
+        checksums: (N,) int64 hashes of the levels, which differ for other images and other binarisations.
     """
 
     nats: Tensor
@@ -64,7 +64,7 @@ def paired_difference(a: PerImage, b: PerImage) -> PairedDifference:
     .. math:: \bar d = \frac1N \sum_i (a_i - b_i), \quad
         \mathrm{se} = \sqrt{\frac{1}{N (N - 1)} \sum_i (a_i - b_i - \bar d)^2}
 
-    Differences between images, which both models share, cancel. The error of a single image is NaN.
+    The variation between images, which both models share, cancels. The standard error of a single image is NaN.
 
     Raises:
         ValueError: If the images differ.
@@ -93,7 +93,7 @@ def paired_difference(a: PerImage, b: PerImage) -> PairedDifference:
 
 
 def tightest_common(a: Mapping[str, PerImage], b: Mapping[str, PerImage]) -> str:
-    """Name of the tightest bound that both have on images at the same positions; else ``elbo``."""
+    """Name of the tightest bound that both evaluations have at the same positions; else ``elbo``."""
     for name in BOUNDS:
         if name in a and name in b and a[name].indices.tolist() == b[name].indices.tolist():
             return name
@@ -101,10 +101,10 @@ def tightest_common(a: Mapping[str, PerImage], b: Mapping[str, PerImage]) -> str
 
 
 def require_same_images(split: Split, measured: PerImage, what: str) -> None:
-    """Check, before any work, that another evaluation measured the images of a split.
+    """Check, before any work, that another evaluation covers the images of a split.
 
     Raises:
-        ValueError: If it measured others, or a part of them.
+        ValueError: If it covers other images, or only a part of them.
     """
     found = torch.cat([checksums(split[key][0]) for key in sequential(split, 1000)])
     own = PerImage(found.double(), torch.arange(len(split)), found)
@@ -125,7 +125,7 @@ def write_per_image(folder: Path, bounds: Mapping[str, PerImage]) -> None:
 
 
 def read_per_image(folder: Path) -> dict[str, PerImage]:
-    """The bounds of single images beside a metrics.json, by their names.
+    """Read the bounds of single images beside a metrics.json, by name.
 
     Raises:
         ValueError: If the file is missing, or holds no such bounds.

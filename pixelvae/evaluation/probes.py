@@ -1,4 +1,4 @@
-"""How much of the class the latents hold: simple classifiers on posterior means, and on pixels to compare with."""
+"""Probes: simple classifiers on posterior means, and on pixels for comparison."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ Features = npt.NDArray[np.float32]  # (N, F)
 Labels = npt.NDArray[np.int64]  # (N,)
 
 EXPONENTS = (1, 0, -1, -2, -3)
-"""First grid of the linear probe: powers of ten of scikit-learn's C, the inverse weight of the squared norm."""
+"""Initial grid of the linear probe: exponents of ten for scikit-learn's C, the inverse weight of the squared norm."""
 
 LIMITS = (-6, 4)
-"""Range to which that grid grows while its best value is at an edge."""
+"""Limits of that grid, which is extended while its best value is at an edge."""
 
 MIN_VARIANCE = 1e-6
-"""Whitening leaves out components with a smaller share of the largest variance: they are rounding errors."""
+"""Whitening drops components whose variance is a smaller share of the largest: they are rounding errors."""
 
 NEIGHBOURS = (1, 3, 5, 10, 20)
-"""What the nearest-neighbour classifier chooses from."""
+"""Candidates for the number of neighbours k."""
 
 HELD_OUT = 10
-"""One in so many training examples is held out to choose on."""
+"""One in so many training examples is held out, to choose C and k."""
 
 
 class Probe(NamedTuple):
-    """Shares of test examples that are given their class, and what was chosen on the way."""
+    """Accuracies on test, and the chosen hyperparameters."""
 
     linear_accuracy: float
     knn_accuracy: float
@@ -51,7 +51,7 @@ class Probe(NamedTuple):
     whitened_k: int
 
     def metrics(self, suffix: str = "") -> dict[str, float]:
-        """By the names of metrics.json; ``suffix`` says of what."""
+        """The results by their names in metrics.json, which end in ``suffix``."""
         return {
             f"linear_probe_accuracy{suffix}": self.linear_accuracy,
             f"knn_accuracy{suffix}": self.knn_accuracy,
@@ -64,18 +64,18 @@ class Probe(NamedTuple):
 
 
 def probe(features_train: Features, y_train: Labels, features_test: Features, y_test: Labels) -> Probe:
-    """A linear and a nearest-neighbour classifier, fitted on train and scored on test.
+    """Fit a linear and nearest-neighbour classifiers on train, and measure their accuracy on test.
 
-    The linear one is a logistic regression on features of mean 0 and variance 1; the neighbours are the nearest by
-    Euclidean distance between the features as they are, and between whitened ones (Mahalanobis distance). C and k are
-    those that do best on every tenth training example after fitting on the others; then all are fitted. The grid of C
-    grows up to ``LIMITS`` while its best value is at an edge. Nothing is drawn.
+    The linear classifier is a logistic regression on standardised features. The neighbours are nearest by Euclidean
+    distance, once of the raw features and once of whitened ones (Mahalanobis distance). C and k maximise the accuracy
+    on every tenth training example after a fit to the others; the final fit uses all. The grid of C is extended up to
+    ``LIMITS`` while its best value is at an edge. The result is deterministic.
 
     Shape:
         features: (N, F), y: (N,).
 
     Raises:
-        ValueError: If numbers of examples or features do not agree, or there are too few to hold some out.
+        ValueError: If numbers of examples or features differ, or there are too few examples.
 
     Example:
         >>> y = np.arange(200) % 2
@@ -102,9 +102,9 @@ def probe(features_train: Features, y_train: Labels, features_test: Features, y_
 
 
 def choose_penalty(score: Callable[[float], float]) -> tuple[float, bool]:
-    """The C of the best score, and whether it is at the edge of all that may be tried.
+    """The C of the best score, and whether it is at an edge of the allowed range.
 
-    The larger C of equal scores. The grid grows by a factor of ten beyond its edge until that does no better.
+    Of equal scores the larger C wins. The grid is extended by a factor of ten until the score no longer improves.
 
     Example:
         >>> choose_penalty(lambda c: -abs(c - 100)), choose_penalty(lambda c: c)
@@ -124,12 +124,12 @@ def choose_penalty(score: Callable[[float], float]) -> tuple[float, bool]:
 def probe_latents(
     model: GenerativeModel, data: DataSet, split: Split, *, device: torch.device, max_images: int
 ) -> Probe:
-    """Probes of posterior means, fitted on at most ``max_images`` of train and scored on ``split``.
+    """Probes of posterior means, fitted to at most ``max_images`` of train and tested on ``split``.
 
-    Of the first kind of label.
+    They predict the first kind of label.
 
     Raises:
-        ValueError: If the data are not the model's, or have no labels.
+        ValueError: If the data do not match the model, or have no labels.
     """
     require_split(data.train, model.spec)
     require_split(split, model.spec)
@@ -141,9 +141,9 @@ def probe_latents(
 
 
 def probe_pixels(data: DataSet, split: Split, *, latent_dim: int, max_images: int) -> dict[str, Probe]:
-    """What to compare with: probes of raw pixels, and of as many of their principal components as there are latents.
+    """Probes of raw pixels, and of as many of their principal components as there are latents, for comparison.
 
-    On the same examples as :func:`probe_latents`.
+    They use the same examples as :func:`probe_latents`.
     """
     from sklearn.decomposition import PCA
 
@@ -157,20 +157,20 @@ def probe_pixels(data: DataSet, split: Split, *, latent_dim: int, max_images: in
 
 
 def pixels(split: Split, max_images: int | None = None) -> Features:
-    """Levels of a split's examples, or of some spread over it, from 0 to 1; absent ones are silence, ½. -> (N, F)."""
+    """Levels of a split's examples, or of some spread over it, from 0 to 1; absent values are ½. Returns (N, F)."""
     x, _ = split[BatchKey(spread(len(split), max_images), epoch=0)]
     scaled = x.float().flatten(1) / (split.spec.levels - 1)
     return scaled.where(x.flatten(1) != ABSENT, 0.5).numpy()
 
 
 def labels(split: Split, max_images: int | None = None) -> Labels:
-    """Labels of the first kind of a split's examples, or of some spread over it. -> (N,).
+    """Labels of the first kind of a split's examples, or of some spread over it. Returns (N,).
 
     Raises:
         ValueError: If the data set has no labels.
     """
     if not split.spec.num_classes:
-        raise ValueError("the data set has no labels to probe for")
+        raise ValueError("the data set has no labels; probes need them")
     return split.labels(spread(len(split), max_images))[:, 0].numpy()
 
 
@@ -182,21 +182,21 @@ def _linear(c: float, features: Features, y: Labels) -> Pipeline:
 
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=c, tol=1e-3, max_iter=300))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # with a weak penalty the last digits do not matter
+        warnings.simplefilter("ignore", ConvergenceWarning)  # last digits do not matter
         return regression.fit(features, y)
 
 
 def _nearest(
     features: Features, y: Labels, features_test: Features, y_test: Labels, held_out: npt.NDArray[np.bool_]
 ) -> tuple[float, int]:
-    """The accuracy on test by the k that does best on the held-out training examples, and that k."""
+    """The accuracy on test with the k that is best on the held-out training examples, and that k."""
     on_held_out = _neighbours(features[~held_out], y[~held_out], features[held_out], y[held_out])
     k = max(NEIGHBOURS, key=on_held_out.__getitem__)
     return _neighbours(features, y, features_test, y_test)[k], k
 
 
 def _whitened(features: Features, y: Labels, features_test: Features) -> tuple[Features, Labels, Features]:
-    """Features whose covariance on train is the identity; the labels as they are."""
+    """Whiten the features with the covariance of train; return the labels unchanged."""
     mean = features.mean(0, dtype=np.float64)
     variances, axes = np.linalg.eigh(np.cov(features, rowvar=False, dtype=np.float64).reshape(len(mean), -1))
     kept = variances > MIN_VARIANCE * max(variances.max(), np.finfo(np.float64).tiny)
@@ -205,7 +205,7 @@ def _whitened(features: Features, y: Labels, features_test: Features) -> tuple[F
 
 
 def _neighbours(features: Features, y: Labels, features_test: Features, y_test: Labels) -> dict[int, float]:
-    """The accuracy by the votes of the k nearest, for every k; ties go to the lower class."""
+    """The accuracy of a vote of the k nearest neighbours, for every k; ties go to the lower class."""
     from sklearn.neighbors import NearestNeighbors
 
     most = min(max(NEIGHBOURS), len(features))

@@ -1,4 +1,4 @@
-"""Time by turns within one run, so that ratios hold on a noisy machine; and the speed of sampling."""
+"""Interleaved measurements of time, whose ratios are robust on a noisy machine; the speed of sampling."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pixelvae.progress import tqdm
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all its work."""
+    """Wait until the device has finished all queued work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call, the device's queue included."""
+    """Wall time of one call in seconds, including all queued work of the device."""
     synchronize(device)
     start = time.perf_counter()
     work()
@@ -33,7 +33,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def by_turns(works: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each work in every round. Works take turns, so that a slow minute of the machine slows all alike."""
+    """Seconds of each function in every round. The functions alternate, so that a slow phase affects all equally."""
     for work in tqdm(works.values(), desc="warm-up", leave=False):
         work()
     taken = [{name: seconds(work, device) for name, work in works.items()} for _ in tqdm(range(rounds), leave=False)]
@@ -41,7 +41,7 @@ def by_turns(works: Mapping[str, Callable[[], object]], rounds: int, device: tor
 
 
 def interleaved(works: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each work, by turns."""
+    """Median seconds of each function, interleaved."""
     return {name: statistics.median(times) for name, times in by_turns(works, repeats, device).items()}
 
 
@@ -54,16 +54,16 @@ def sampling_row(
     *,
     forward_flops: int | None = None,
 ) -> dict[str, Any]:
-    """One batch size: seconds of a forward pass, of each stepper's whole walk, and their ratios.
+    """Seconds of a forward pass and of each stepper's whole walk at one batch size, and their ratios.
 
     Args:
-        model: With latents, every example has its own.
-        batch_size: B.
+        model: A model; with latents, every example has its own h.
+        batch_size: Batch size B.
         kinds: Kinds of stepper.
-        repeats: Interleaved repeats, of which the median counts.
-        device: Where to measure.
-        forward_flops: Floating-point operations of a forward pass of one example, for the share of the arithmetic
-            floor: every product once, at the float32 rate of a large matrix product in the same run.
+        repeats: Number of interleaved repeats; the median is returned.
+        device: Device to measure on.
+        forward_flops: Floating-point operations of a forward pass of one example. The arithmetic floor is the time of
+            these operations at the float32 rate of a large matrix product in the same run.
     """
     spec = model.spec
     visits = spec.num_dims if model.decoder.channel_masked else spec.num_dims // spec.channels
@@ -95,7 +95,7 @@ def sampling_row(
 def use_rows(
     models: Mapping[str, GenerativeModel], batch_size: int, repeats: int, device: torch.device
 ) -> dict[str, float]:
-    """Seconds of sampling, completion of the lower half, and scoring, of each model."""
+    """Seconds that sampling, completion of the lower half and scoring take, for each model."""
     works: dict[str, Callable[[], object]] = {}
     for name, model in models.items():
         x = torch.zeros(batch_size, *model.spec.shape, dtype=torch.long, device=device)

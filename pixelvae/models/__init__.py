@@ -1,1 +1,1 @@
-"""Models: a decoder with its likelihood and what conditions it."""
+"""Models: a decoder with its likelihood, its context, and optionally latents."""

@@ -1,4 +1,4 @@
-"""From a configuration to a model and back: pixelvae's own classes in one table, and foreign ones by permission."""
+"""Build a model from a configuration, and describe a model as one. Other packages' classes need permission."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CLASSES: Mapping[str, Sequence[type]] = {
     "prior": (FlowPrior, HierarchicalPrior, StandardNormal, VampPrior),
     "context": (SpatialContext, TemporalContext, VectorContext),
 }
-"""The parts of a model, and what a configuration may choose for each."""
+"""The parts of a model, and the classes that a configuration may choose for each."""
 
 BASES: Mapping[str, type] = {
     "data": DataSet,
@@ -45,14 +45,14 @@ BASES: Mapping[str, type] = {
     "prior": Prior,
     "context": Context,
 }
-"""What a class from outside the package has to be, for each option that may name it."""
+"""The base of a class from outside the package, for each option that may name it."""
 
 OWN = re.compile(r"(?:pixelvae\.(?:[a-z_]+\.)*)?([A-Z]\w*)")
-"""How a configuration names one of pixelvae's own classes: alone, or with a module of pixelvae."""
+"""Names of pixelvae's own classes in a configuration: alone, or with a module of pixelvae."""
 
 
 class ConfigurationError(ValueError):
-    """A configuration that does not describe a model or data set of this version of pixelvae."""
+    """The configuration does not describe a model or data set of this version of pixelvae."""
 
 
 def assemble(
@@ -66,10 +66,11 @@ def assemble(
     latent_dim: int,
     class_conditional: bool,
 ) -> GenerativeModel:
-    """The model that a configuration describes: a PixelVAE, or without an encoder an AutoregressiveModel.
+    """Make a PixelVAE from its parts, or without an encoder an AutoregressiveModel.
 
     Raises:
-        ValueError: If labels are asked of data that have none, or only one of encoder and prior is given.
+        ValueError: If the model is class-conditional but the data have no labels, or only one of encoder and prior is
+            given.
     """
     require_one_of("class_conditional", class_conditional, (True, False))
     require_count("latent_dim", latent_dim, least=0)
@@ -95,13 +96,13 @@ def assemble(
 
 
 def build(config: Mapping[str, Any], spec: DataSpec, classes: Sequence[type] = ()) -> GenerativeModel:
-    """The untrained model that a configuration describes, made of the classes in ``CLASSES`` and those given.
+    """Build the untrained model that a configuration describes, from the classes in ``CLASSES`` and the given ones.
 
     Args:
-        config: Has an entry for every part in ``CLASSES``, each null or a mapping of ``class_path`` and
-            ``init_args``; ``latent_dim``; ``class_conditional``.
+        config: A mapping with ``latent_dim``, ``class_conditional`` and an entry for every part in ``CLASSES``. An
+            entry is null or a mapping of ``class_path`` and ``init_args``.
         spec: Shape, levels and labels of the data.
-        classes: Classes from outside the package that it may name too.
+        classes: Classes from outside the package that the configuration may name.
 
     Raises:
         ConfigurationError: If it names any other class, or arguments that the class does not have.
@@ -119,17 +120,17 @@ def build(config: Mapping[str, Any], spec: DataSpec, classes: Sequence[type] = (
 def factory(
     entry: Mapping[str, Any], own: Sequence[type], option: str, classes: Sequence[type] = ()
 ) -> Callable[..., Any]:
-    """One of some classes, chosen by ``class_path``, with its ``init_args`` bound. Nothing is imported.
+    """The class named by ``class_path``, with its ``init_args`` bound. Imports nothing.
 
     Args:
-        entry: ``class_path``, the name of a class alone or with its module, and ``init_args``.
-        own: Which of pixelvae's own classes may be chosen.
+        entry: ``class_path``, the name of a class with or without its module, and ``init_args``.
+        own: The classes of pixelvae that may be chosen.
         option: Name of the option, for the message.
-        classes: Classes from outside the package that may be chosen too. One of the same name and module is taken;
-            else one of the same name, for a class may move from a notebook to a module.
+        classes: Classes from outside the package that may be chosen. A class with the same name and module has
+            precedence over one with the same name only, since a class may move from a notebook to a module.
 
     Raises:
-        ConfigurationError: If the class is none of them, or not of the kind that the option wants.
+        ConfigurationError: If the class is not among them, or does not have the base class of the option.
 
     Example:
         >>> factory({"class_path": "pixelvae.StandardNormal"}, CLASSES["prior"], "prior")(2).latent_dim
@@ -148,25 +149,25 @@ def factory(
             f"{option}: class_path {path!r} is none of pixelvae's own: {', '.join(by_name)}{_permission(path, name)}"
         )
     if not issubclass(chosen[0], BASES[option]):
-        raise ConfigurationError(f"{option}: {path} is no {BASES[option].__name__}; derive it from that class")
+        raise ConfigurationError(f"{option}: {path} is not a {BASES[option].__name__}; derive it from that class")
     return partial(chosen[0], **options)
 
 
 def _permission(path: str, name: str) -> str:
-    """How to permit a class that looks like one from outside the package."""
+    """Advice on how to permit a class that seems to be from outside the package."""
     if path.startswith("pixelvae.") or "." not in path or not name.isidentifier() or not name[0].isupper():
         return ""
     return f". If it is yours: pixelvae.load(FOLDER, classes=[{name}]), or --trust MODULE of a command"
 
 
 def path_of(cls: type) -> str:
-    """The class_path of a class: ``pixelvae.NAME`` of the package's own, else its module and name."""
+    """The class_path of a class: ``pixelvae.NAME`` for pixelvae's own, else its module and name."""
     own = cls.__module__.split(".")[0] == "pixelvae"
     return f"pixelvae.{cls.__name__}" if own else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def foreign_classes(config: Mapping[str, Any]) -> list[str]:
-    """The class_paths in a configuration that are none of pixelvae's own.
+    """The class_paths in a configuration that are not pixelvae's own.
 
     Example:
         >>> foreign_classes({"decoder": {"class_path": "mine.Net"}, "prior": {"class_path": "pixelvae.FlowPrior"}})
@@ -178,7 +179,7 @@ def foreign_classes(config: Mapping[str, Any]) -> list[str]:
 
 
 def how_to_open(config: Mapping[str, Any]) -> str:
-    """How a checkpoint with classes from outside the package is opened again; empty without such classes.
+    """Advice on how to open a checkpoint with classes from outside the package; empty without such classes.
 
     Example:
         >>> how_to_open({"decoder": {"class_path": "mine.Net"}}).partition(": ")[2]
@@ -195,7 +196,7 @@ def how_to_open(config: Mapping[str, Any]) -> str:
 
 
 def parts_in(module: ModuleType) -> list[type]:
-    """The classes in a module that a configuration may name: data sets and parts of models."""
+    """The classes in a module that a configuration may name: data sets and model parts."""
     return [
         value
         for value in vars(module).values()
@@ -204,12 +205,12 @@ def parts_in(module: ModuleType) -> list[type]:
 
 
 def described(part: Any, option: str) -> dict[str, Any]:
-    """The entry of a configuration that ``factory`` makes this class, or ``functools.partial`` of a class, of.
+    """Describe a class, or ``functools.partial`` of a class, as an entry of a configuration; inverse of ``factory``.
 
-    Keyword-only options that are not given are recorded with their defaults, which another version may change.
+    Keyword-only options that are not given are recorded with their defaults, since another version may change these.
 
     Raises:
-        ConfigurationError: If it is anything else, or has arguments that a YAML file cannot hold.
+        ConfigurationError: If it is anything else, or has arguments that YAML cannot represent.
 
     Example:
         >>> described(partial(FlowPrior, hidden_channels=(8,)), "prior")
@@ -233,10 +234,10 @@ def described(part: Any, option: str) -> dict[str, Any]:
 
 
 def plain(value: Any, option: str) -> Any:
-    """A value of YAML's types: paths become words, tuples lists, numbers of numpy those of Python.
+    """Convert a value to YAML's types: paths to strings, tuples to lists, numpy numbers to Python's.
 
     Raises:
-        ConfigurationError: If it is or holds anything else.
+        ConfigurationError: If it is or contains anything else.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -254,10 +255,10 @@ def plain(value: Any, option: str) -> Any:
 
 
 def configuration(model: GenerativeModel, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What ``build`` makes the same model of: the options that are known already, then those that they lack.
+    """The configuration from which ``build`` makes the same model: the given options, completed from the model.
 
     Raises:
-        ConfigurationError: If a part cannot be named.
+        ConfigurationError: If a part cannot be described.
     """
     config = dict(known or {})
     for option in CLASSES:

@@ -18,7 +18,7 @@ from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution, standard_normal_noise
 from pixelvae.likelihoods import Likelihood
 
-# What builds each part, given the sizes that the parts share; so shape, levels and widths are written once.
+# A factory builds each part from the sizes that the parts share, so that each size is specified once.
 LikelihoodFactory = Callable[[DataSpec], Likelihood]
 DecoderFactory = Callable[[DataSpec, int, int], Decoder]  # spec, num_params, context_dim
 ContextFactory = Callable[[DataSpec, int], Context]  # spec, latent_dim
@@ -30,16 +30,16 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 def build_part(name: str, factory: Callable[..., Part], base: type, *sizes: object) -> Part:
-    """A part of a model, from its factory and the sizes that the parts share.
+    """Build a part of a model from its factory and the sizes that the parts share.
 
     Args:
-        name: Of the part, for the message.
+        name: Name of the part, for the message.
         factory: The class of the part, or ``functools.partial`` of it with options.
-        base: What the part must be.
+        base: Required base class of the part.
         sizes: Arguments of the factory.
 
     Raises:
-        ValueError: If it is a part already and no factory, or makes something else.
+        ValueError: If ``factory`` is an instance instead of a factory, or the result is not a ``base``.
     """
     if isinstance(factory, nn.Module) or not callable(factory):
         kind = type(factory).__name__
@@ -59,8 +59,8 @@ class Bound(NamedTuple):
     .. math:: \log p(x) \ge \mathrm{elbo} = E_q[\log p(x|h)] - \mathrm{KL}(q(h|x) \,\|\, p(h))
 
     Shape:
-        log_px: (B,).  kl_groups: (B, G), which add up to the KL; G = 0 without latents, where elbo is exact.
-        posterior: q(h|x) over (B, D), None without latents.
+        log_px: (B,).  kl_groups: (B, G), whose sum over G is the KL; G = 0 without latents, where the ELBO is exact.
+        posterior: q(h|x) over (B, D); None without latents.
     """
 
     log_px: Tensor
@@ -74,26 +74,26 @@ class Bound(NamedTuple):
 
     @property
     def elbo(self) -> Tensor:
-        """log_px − kl in nats, (B,): the true bound, whatever training maximises."""
+        """log_px − kl in nats, (B,): the ELBO itself, independent of the training objective."""
         return self.log_px - self.kl
 
 
 class GenerativeModel(nn.Module, ABC):
-    """A decoder with its likelihood and whatever conditions it.
+    """Abstract base: a decoder with its likelihood and its context.
 
-    Every public verb checks what it is given once, at its entry, and converts it: x may have any integer type, y may be
-    any of ``Labels``, and both may be on another device. A model without labels ignores a tensor y, for data sets
-    yield labels to every model. Methods with an underscore, and ``posterior``, take what has been checked.
+    Every public method checks and converts its arguments once, at its entry: x may have any integer type, y may be any
+    of ``Labels``, and both may be on another device. A model without labels ignores a tensor y, because data sets
+    yield labels for every model. Private methods, and ``posterior``, take checked arguments.
 
     Args:
-        spec: What the model may know about its data; labels that it must not see are left out of it.
+        spec: Shape, number of levels and kinds of label; without labels for an unconditional model.
         likelihood: Builds the likelihood from the spec.
         decoder: Builds the decoder from spec, num_params and context_dim.
         context: Builds the context from spec and latent_dim.
         latent_dim: Width D of h, 0 without latents.
 
     Raises:
-        ValueError: If the decoder and the likelihood both order the channels of a site, or a part is no factory.
+        ValueError: If the decoder and the likelihood both order the channels of a site, or a part is not a factory.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class GenerativeModel(nn.Module, ABC):
         )
         if self.decoder.channel_masked and self.likelihood.orders_channels:
             raise ValueError(
-                f"{type(self.likelihood).__name__} orders the colour channels itself, so its params may see no channel "
-                f"of their own site, but {type(self.decoder).__name__} has channel_masked=True; "
+                f"{type(self.likelihood).__name__} orders the colour channels itself, so its params may depend on no "
+                f"channel of their own site, but {type(self.decoder).__name__} has channel_masked=True; "
                 "set decoder.init_args.channel_masked: false"
             )
 
@@ -136,21 +136,21 @@ class GenerativeModel(nn.Module, ABC):
 
     @property
     def has_latents(self) -> bool:
-        """Whether there is an h: then it has ``latent_dim`` dimensions."""
+        """Whether the model has latents h, of ``latent_dim`` dimensions."""
         return self.latent_dim > 0
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights, and of latents."""
+        """The dtype of the weights and latents."""
         return next(self.parameters()).dtype
 
     def freeze(self) -> Self:
-        """Evaluation mode without gradients, in which models are loaded; ``train()`` gives both back."""
+        """Set evaluation mode and disable gradients, as in loaded models; ``train()`` reverts both."""
         self._is_frozen = True
         return self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, with gradients again if ``freeze`` took them; evaluation mode if ``mode`` is false."""
+        """Set training mode, and enable gradients that ``freeze`` disabled; evaluation mode if ``mode`` is false."""
         if mode and self._is_frozen:
             self._is_frozen = False
             self.requires_grad_(True)
@@ -176,12 +176,12 @@ class GenerativeModel(nn.Module, ABC):
         Args:
             x: (B, C, *S) levels.
             y: (B, L) labels of a class-conditional model.
-            noise: (B, D) standard normal, or the CPU generator that draws it; by default torch's global one.
-            checked: Whether x, y and noise have passed ``require_batch`` and ``draw_noise``: a training step checks its
-                batch on the CPU, before it goes to the device.
+            noise: (B, D) standard normal, or a CPU generator for it; by default torch's global one.
+            checked: Whether x, y and noise have passed ``require_batch`` and ``draw_noise``. A training step checks its
+                batch on the CPU, before the copy to the device.
 
         Raises:
-            ValueError: If x, y or noise is not what the model wants.
+            ValueError: If the shape, type or range of x, y or noise does not match the model.
         """
         if not checked:
             x, y = require_batch(x, y, self.spec, self.device)
@@ -198,7 +198,7 @@ class GenerativeModel(nn.Module, ABC):
     def log_weights(
         self, x: Tensor, y: Labels | None = None, *, num_samples: int, generator: torch.Generator
     ) -> Tensor:
-        """log p(x, h) − log q(h|x) of ``num_samples`` draws h ~ q(h|x), in nats. -> (S, B)."""
+        """log p(x, h) − log q(h|x) of S = ``num_samples`` draws h ~ q(h|x), in nats. Returns (S, B)."""
         x, y = require_batch(x, y, self.spec, self.device)
         require_count("num_samples", num_samples)
         require_sources([generator], "generator")
@@ -206,10 +206,10 @@ class GenerativeModel(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor, y: Labels | None = None) -> Distribution:
-        """q(h|x, y) over (B, D). x: (B, C, *S) levels, y: (B, L) labels, needed where the encoder looks at them.
+        """q(h|x, y) over (B, D). x: (B, C, *S) levels, y: (B, L) labels, needed if the encoder depends on them.
 
         Raises:
-            ValueError: If the model has no latents, or x or y is not what it wants.
+            ValueError: If the model has no latents, or x or y does not match the model.
         """
 
     @abstractmethod
@@ -217,7 +217,7 @@ class GenerativeModel(nn.Module, ABC):
         """KL(q ‖ p(h)) in nats, see :meth:`Prior.kl`. q over (B, D), a draw h ~ q (B, D) -> (B, G).
 
         Raises:
-            ValueError: If the model has no latents, or h is not a draw of q.
+            ValueError: If the model has no latents, or the shapes of h and q differ.
         """
 
     def draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor | None:
@@ -225,15 +225,15 @@ class GenerativeModel(nn.Module, ABC):
         return self._draw_latents(require_sources(sources))
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """The (B, D) standard normal noise that forward wants; (B, 0) without latents.
+        """The (B, D) standard normal noise for ``forward``; (B, 0) without latents.
 
-        Drawn on the CPU and copied to the model's device: the numbers are the same on every device.
+        The noise is drawn on the CPU and copied to the model's device, so it is the same on every device.
         """
         return send(standard_normal_noise(batch_size, self.latent_dim, generator), self.device)
 
     @abstractmethod
     def posterior(self, x: Tensor, y: Tensor | None) -> Distribution:
-        """:meth:`encode` of an x and y that are checked.
+        """:meth:`encode` for checked x and y.
 
         Raises:
             ValueError: If the model has no latents.
@@ -241,19 +241,19 @@ class GenerativeModel(nn.Module, ABC):
 
     @abstractmethod
     def _bound(self, x: Tensor, y: Tensor | None, noise: Tensor) -> Bound:
-        """The bound of what is checked: what training and torch.compile see."""
+        """The bound for checked arguments; training and torch.compile use it."""
 
     @abstractmethod
     def _log_weights(self, x: Tensor, y: Tensor | None, num_samples: int, generator: torch.Generator) -> Tensor:
-        """:meth:`log_weights` of what is checked."""
+        """:meth:`log_weights` for checked arguments."""
 
     @abstractmethod
     def _draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor | None:
-        """:meth:`draw_latents` from what is checked."""
+        """:meth:`draw_latents` for checked arguments."""
 
     def _log_px(self, x: Tensor, h: Tensor | None, y: Tensor | None) -> Tensor:
-        """:meth:`log_px` of what is checked."""
-        present, x = (x != ABSENT).all(1), x.clamp(min=0)  # absent sites come last, so no other site sees them
+        """:meth:`log_px` for checked arguments."""
+        present, x = (x != ABSENT).all(1), x.clamp(min=0)  # absent sites come last, so no other site depends on them
         params = self.decoder(x, self.context(h, y))  # (B, P, *S)
         return self.likelihood.log_prob(params, x).where(present, 0).flatten(1).sum(1)
 

@@ -1,4 +1,4 @@
-"""Parts that suit images, and parts that suit sounds, for models that are built without a configuration."""
+"""Default parts of models of images and of sounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pixelvae.likelihoods import Categorical, DiscretizedLogisticMixture, Likeli
 from pixelvae.models.base import ContextFactory, DecoderFactory, LikelihoodFactory, build_part
 
 CHANNELS, HEAD_CHANNELS = 32, 64
-MOST_DILATIONS = 10  # of a stack: the last one is then 512 samples
+MOST_DILATIONS = 10  # of a stack, whose last dilation is then 512 samples
 
 
 def is_sound(spec: DataSpec) -> bool:
@@ -29,12 +29,12 @@ def is_sound(spec: DataSpec) -> bool:
 
 
 def likelihood(spec: DataSpec) -> LikelihoodFactory:
-    """A softmax over the levels; of several channels a mixture, which orders them and has no params for each level."""
+    """Categorical; for several channels DiscretizedLogisticMixture, which needs far fewer params."""
     return Categorical if spec.channels == 1 else DiscretizedLogisticMixture
 
 
 def decoder(spec: DataSpec, *, num_layers: int, first_kernel_size: int) -> DecoderFactory:
-    """WaveNet, whose stacks together see about an eighth of the sound; else GatedPixelCNN."""
+    """WaveNet for sounds, with a receptive field of about an eighth of the sound; else GatedPixelCNN."""
     if is_sound(spec):
         dilations = max(1, min(MOST_DILATIONS, spec.sites[0].bit_length() - 4))
         return partial(WaveNet, num_layers_per_stack=dilations)
@@ -49,7 +49,7 @@ def decoder(spec: DataSpec, *, num_layers: int, first_kernel_size: int) -> Decod
 
 
 def unmasked(given: DecoderFactory, chosen: LikelihoodFactory, spec: DataSpec) -> DecoderFactory:
-    """The decoder, with ``channel_masked=False`` where the likelihood orders the channels and nothing is said of it."""
+    """The decoder; ``channel_masked`` defaults to False where the likelihood orders the channels."""
     orders_channels = build_part("likelihood", chosen, Likelihood, spec).orders_channels
     if not orders_channels or "channel_masked" not in inspect.signature(given).parameters:
         return given
@@ -60,18 +60,18 @@ def unmasked(given: DecoderFactory, chosen: LikelihoodFactory, spec: DataSpec) -
 
 
 def encoder(spec: DataSpec) -> Callable[[DataSpec, int], Encoder]:
-    """WaveEncoder or ConvEncoder."""
+    """WaveEncoder for sounds, else ConvEncoder."""
     return WaveEncoder if is_sound(spec) else ConvEncoder
 
 
 def context(spec: DataSpec) -> ContextFactory:
-    """TemporalContext or SpatialContext."""
+    """TemporalContext for sounds, else SpatialContext."""
     return TemporalContext if is_sound(spec) else SpatialContext
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Initial weights are a function of the seed (torch.nn takes no generator); the global generator is left alone."""
+    """Draw initial weights from the seed (torch.nn takes no generator), and restore the global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -50,7 +50,7 @@ class PixelVAE(GenerativeModel):
         latent_dim: Width D of h.
 
     Raises:
-        ValueError: If ``latent_dim`` < 1, or a part is given instead of what builds it.
+        ValueError: If ``latent_dim`` < 1, or a part is given instead of its factory.
 
     Example:
         >>> from functools import partial
@@ -95,9 +95,10 @@ class PixelVAE(GenerativeModel):
         class_conditional: bool = True,
         seed: int = 0,
     ) -> PixelVAE:
-        """A PixelVAE of parts that suit the data: those of images, or of sounds. A part that is given stays as it is.
+        """A PixelVAE with default parts for images or sounds; given parts replace the defaults.
 
-        The decoder sees a few rows only (of a sound: an eighth), so that the latents must carry the rest.
+        The receptive field of the default decoder is a few rows (an eighth of a sound), so that the latents encode
+        the global structure.
 
         Args:
             spec: Shape, number of levels and kinds of label of the data.
@@ -107,8 +108,8 @@ class PixelVAE(GenerativeModel):
             encoder: By default ``ConvEncoder`` or ``WaveEncoder``.
             prior: By default ``StandardNormal``.
             context: By default ``SpatialContext`` or ``TemporalContext``.
-            class_conditional: Whether the model is given the labels, where there are any.
-            seed: Fixes the initial weights.
+            class_conditional: Whether the model is conditioned on the labels, if the data have any.
+            seed: Seed of the initial weights.
 
         Example:
             >>> from functools import partial
@@ -133,7 +134,7 @@ class PixelVAE(GenerativeModel):
             )
 
     def encode(self, x: Tensor, y: Labels | None = None) -> Distribution:
-        """q(h|x, y) over (B, D). x: (B, C, *S) levels, y: (B, L) labels, needed where the encoder looks at them."""
+        """q(h|x, y) over (B, D). x: (B, C, *S) levels, y: (B, L) labels, needed if the encoder depends on them."""
         x, y = require_batch(x, y, self.spec, self.device, labels_optional=not self.encoder.num_classes)
         return self.posterior(x, y)
 
@@ -144,7 +145,7 @@ class PixelVAE(GenerativeModel):
         return self.prior.kl(q, draw)
 
     def posterior(self, x: Tensor, y: Tensor | None) -> Distribution:
-        """:meth:`encode` of an x and y that are checked."""
+        """:meth:`encode` for checked x and y."""
         return self.encoder(x, y)
 
     def _bound(self, x: Tensor, y: Tensor | None, noise: Tensor) -> Bound:
@@ -166,7 +167,9 @@ class PixelVAE(GenerativeModel):
 
 
 class AutoregressiveModel(GenerativeModel):
-    """The same decoder without latents: its log-likelihood is exact, its bound is tight.
+    r"""An autoregressive model without latents, whose log-likelihood is exact.
+
+    .. math:: \log p(x) = \sum_t \log p(x_t \mid x_{<t}, y)
 
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016). https://arxiv.org/abs/1601.06759
@@ -175,7 +178,7 @@ class AutoregressiveModel(GenerativeModel):
         spec: Shape, number of levels and kinds of label of the data.
         likelihood: Builds the likelihood from the spec.
         decoder: Builds the decoder from spec, num_params and context_dim.
-        context: Builds the context from spec and latent_dim = 0: the labels, if there are any.
+        context: Builds the context from spec and latent_dim = 0; it encodes the labels, if there are any.
     """
 
     def __init__(
@@ -200,15 +203,15 @@ class AutoregressiveModel(GenerativeModel):
         class_conditional: bool = True,
         seed: int = 0,
     ) -> AutoregressiveModel:
-        """A model without latents, of parts that suit the data. A part that is given stays as it is.
+        """A model with default parts for images or sounds; given parts replace the defaults.
 
         Args:
             spec: Shape, number of levels and kinds of label of the data.
             likelihood: By default ``Categorical``; of several channels ``DiscretizedLogisticMixture``.
             decoder: By default ``GatedPixelCNN`` or ``WaveNet``.
             context: By default ``VectorContext``.
-            class_conditional: Whether the model is given the labels, where there are any.
-            seed: Fixes the initial weights.
+            class_conditional: Whether the model is conditioned on the labels, if the data have any.
+            seed: Seed of the initial weights.
 
         Example:
             >>> AutoregressiveModel.default(DataSpec((1, 7, 7), levels=512))
@@ -226,7 +229,7 @@ class AutoregressiveModel(GenerativeModel):
             )
 
     def encode(self, x: Tensor, y: Labels | None = None) -> NoReturn:
-        """There is no q(h|x).
+        """Raise an error: the model has no q(h|x).
 
         Raises:
             ValueError: Always.
@@ -234,7 +237,7 @@ class AutoregressiveModel(GenerativeModel):
         raise ValueError(NO_LATENTS)
 
     def kl(self, q: Distribution, h: Tensor) -> NoReturn:
-        """There is no p(h).
+        """Raise an error: the model has no p(h).
 
         Raises:
             ValueError: Always.
@@ -242,7 +245,7 @@ class AutoregressiveModel(GenerativeModel):
         raise ValueError(NO_LATENTS)
 
     def posterior(self, x: Tensor, y: Tensor | None) -> NoReturn:
-        """There is no q(h|x).
+        """Raise an error: the model has no q(h|x).
 
         Raises:
             ValueError: Always.

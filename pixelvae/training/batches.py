@@ -16,7 +16,7 @@ from pixelvae.training.trainer import Trainer
 
 @contextmanager
 def training_batches(split: Split, trainer: Trainer) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
-    """The endless batches of this rank, loaded by ``num_workers`` processes that signals do not end."""
+    """Yield the endless batches of this rank, loaded by ``num_workers`` processes that ignore signals."""
     training, world = trainer.training, trainer.world
     sampler = Batches(
         len(split),
@@ -34,4 +34,4 @@ def training_batches(split: Split, trainer: Trainer) -> Iterator[Iterator[tuple[
         yield batches
     finally:
         if isinstance(batches, _MultiProcessingDataLoaderIter):
-            batches._shutdown_workers()  # they ignore the signal by which Python would end them
+            batches._shutdown_workers()  # the workers ignore the signal by which Python would end them

@@ -13,16 +13,16 @@ from pixelvae.storage import write_json
 def planned_steps(
     names: Iterable[str], minutes: float, plan: Path, seconds_per_step: Callable[[str], float]
 ) -> dict[str, int]:
-    """Steps of each configuration that take ``minutes``; counted in steps, every learning rate decays to its end.
+    """Steps of each configuration that take ``minutes``. A budget in steps lets every learning rate decay fully.
 
     Args:
         names: The configurations.
         minutes: Training time for each.
-        plan: JSON file that keeps the steps, so that a comparison that is started again trains as before.
-        seconds_per_step: Times a configuration; called only for those that the plan does not hold yet.
+        plan: JSON file that stores the steps, so that a restarted comparison trains the same number of steps.
+        seconds_per_step: Measures a configuration; called only for those that the plan does not contain yet.
 
     Raises:
-        ValueError: If the plan was made for another time.
+        ValueError: If the plan was made for another training time.
     """
     kept: dict[str, Any] = json.loads(plan.read_text()) if plan.is_file() else {"minutes": minutes, "steps": {}}
     if kept["minutes"] != minutes:

@@ -12,7 +12,7 @@ from pixelvae.training.trainer import StepRecord
 
 
 class Observer:
-    """Callbacks of a training run; every method is optional. After an OSError of one, training goes on without."""
+    """Callbacks of a training run; every method is optional. After an OSError, training continues without them."""
 
     def on_start(self, step: int) -> None:
         """Called once before the first update: the run starts (step 0) or resumes at this step."""
@@ -28,10 +28,10 @@ class Observer:
 
 
 class Callbacks:
-    """Calls an observer until one of its files cannot be written; then warns once, and calls it no more.
+    """Call an observer until one of its files cannot be written; then warn once and stop calling it.
 
     Attributes:
-        log: Where the warning goes; None for Python's warnings.
+        log: Function that receives the warning; None for Python's warnings.
     """
 
     def __init__(self, observer: Observer) -> None:
@@ -39,11 +39,11 @@ class Callbacks:
         self.log: Callable[[str], object] | None = None
 
     def __call__(self, call: Callable[[Observer], object]) -> None:
-        """Call back."""
+        """Call one method of the observer."""
         try:
             call(self.observer)
         except OSError as error:
-            message = f"Warning: {type(self.observer).__name__} failed ({error}); training goes on without it"
+            message = f"Warning: {type(self.observer).__name__} failed ({error}); training continues without it"
             self.observer = Observer()
             if self.log is None:
                 warnings.warn(message, stacklevel=2)

@@ -35,14 +35,14 @@ from pixelvae.training.signals import AbandonedError, Signals, collected_signals
 from pixelvae.training.trainer import StepRecord, Trainer, TrainingDivergedError
 
 HEALTH_IMAGES = 1000
-"""Maximum number of validation images for the health of the latents: their mutual information is at most 6.9 nats."""
+"""Maximum number of validation images for the mutual information of the latents, which is then at most 6.9 nats."""
 
 READ_EVERY = 10
 """Steps between two reads of the measurements on an accelerator, because each read waits for the device."""
 
 
 AGREE_EVERY = 10
-"""Steps between two agreements of several ranks on whether a signal asks them to stop."""
+"""Steps between two checks of all ranks whether one of them has received a signal."""
 
 
 class Fitted(NamedTuple):
@@ -51,8 +51,8 @@ class Fitted(NamedTuple):
     Attributes:
         model: The averaged weights, in evaluation mode.
         progress: Step, images seen and seconds, including those before a resumption.
-        interrupted: Whether a signal ended it before its end; ``last`` is saved in either case.
-        signal: The number of that signal, None without one; a command then exits with 128 + signal.
+        interrupted: Whether a signal ended the run early; ``last`` is saved in either case.
+        signal: The number of that signal, or None; a command then exits with 128 + signal.
     """
 
     model: GenerativeModel
@@ -84,28 +84,28 @@ def fit(
     """Train, validate on a schedule, and save the best and the last checkpoint to ``out``.
 
     Args:
-        model: Changed in place, to the raw weights; the averaged ones are returned and saved.
-        data: Trains on ``train``, selects the best weights on ``validation``, never reads ``test``.
+        model: Its weights are updated in place, without averaging; the averaged weights are returned and saved.
+        data: Training uses ``train``, selection of the best weights ``validation``; ``test`` is never read.
         training: Optimizer, schedule, precision and checkpoints.
-        objective: What is maximised.
+        objective: The training objective.
         out: The run's folder: ``out/best`` and ``out/last`` are checkpoints.
-        config: The resolved configuration that is saved with them; parts that it lacks are the model's own. Its
+        config: The resolved configuration to save with them; missing parts are described from the model. Its
             ``train``, ``objective`` and ``seed`` are set to those given here.
-        seed: Seed of data order and noise; equal seeds on one machine give equal runs, bit for bit; on an
-            accelerator with ``training.deterministic``.
+        seed: Seed of data order and noise. Equal seeds on one machine give bitwise equal runs; on an accelerator this
+            needs ``training.deterministic``.
         world: Device, rank and number of processes.
-        resume: Continue exactly from ``out/last``; ``auto`` does so where there is a run, and else starts one.
-        resume_changed: Accept a configuration or data that differ from the run's; ``out/history.json`` lists them.
+        resume: Continue exactly from ``out/last``; ``auto`` resumes if there is a run, else starts one.
+        resume_changed: Accept a configuration or data that differ from the run's; ``out/history.json`` lists changes.
         observer: Callbacks, called on rank 0 only.
         progress: Whether to show a progress bar.
 
     Raises:
-        TrainingDivergedError: If the loss, the weights or a validation are not finite; names the step, the
-            checkpoints that are good, and remedies.
-        CheckpointError: If there is nothing to resume, or it is damaged.
+        TrainingDivergedError: If the loss, the weights or a validation are not finite; the message gives the step, the
+            finite checkpoints, and remedies.
+        CheckpointError: If there is no checkpoint to resume from, or it is damaged.
         RunLockedError: If another process trains into ``out``.
-        StorageError: If a checkpoint cannot be written; the one before stays.
-        ValueError: If ``out`` holds a run and ``resume`` is false, or the run to resume differs.
+        StorageError: If a checkpoint cannot be written; the previous one remains.
+        ValueError: If ``out`` holds a run and ``resume`` is false, or the configurations differ on resuming.
     """
     keep_freed_memory()
     require_count("seed", seed, least=0, most=2**31 - 1)
@@ -123,7 +123,7 @@ def fit(
 
 
 class _Loop:
-    """Trains, validates and saves."""
+    """The state and steps of :func:`fit`: train, validate, save."""
 
     def __init__(self, trainer: Trainer, data: DataSet, out: Path, config: dict[str, Any], observer: Observer) -> None:
         self.trainer, self.data, self.out, self.config = trainer, data, out, config
@@ -136,7 +136,7 @@ class _Loop:
         self.signals = Signals()
 
     def resume(self, *, accept_changes: bool) -> dict[str, Any]:
-        """Take over the state of ``out/last``. Returns what differs from the run's configuration."""
+        """Load the state of ``out/last``; return the differences from the run's configuration."""
         state = load_training(self.out / "last", self.trainer.world.device)
         try:
             changes = check_changes(self.out, self.config, state, self.origin, accept=accept_changes)
@@ -148,7 +148,7 @@ class _Loop:
         return changes
 
     def run(self, progress: bool) -> int | None:
-        """Update until the last step or a signal, whose number is returned if it ended the run early."""
+        """Update until the last step or a signal; return the signal's number if it ended the run early."""
         trainer, world, last = self.trainer, self.trainer.world, self.trainer.training.steps
         self.shows = progress and world.is_main
         with (
@@ -187,18 +187,18 @@ class _Loop:
             return self.signals.received[0] if self.signals else signal.SIGTERM  # another rank received it
 
     def bar(self) -> tqdm:
-        """The progress bar, of all steps from the first."""
+        """The progress bar over all steps, including those before a resumption."""
         options: dict[str, Any] = {"unit": "step", "dynamic_ncols": True, "mininterval": 0.5, "disable": not self.shows}
         return tqdm(total=self.trainer.training.steps, initial=self.trainer.step, **options)
 
     def stops(self, asked: bool) -> bool:
-        """Whether all ranks leave after this step, because a signal asked some of them to."""
+        """Whether all ranks stop after this step, because some of them received a signal."""
         world = self.trainer.world
         agree = world.size == 1 or self.trainer.step % AGREE_EVERY == 0 or self.is_due()
         return agree and world.any(asked)
 
     def updates(self, batches: Iterator[tuple[Tensor, Tensor]]) -> list[StepRecord]:
-        """Updates up to the next read; on divergence, raise an error that suggests remedies."""
+        """Update until the next read; on divergence, raise an error that suggests remedies."""
         since, measured = time.perf_counter(), [self.trainer.update(*next(batches), self.others)]
         while len(measured) < self.read_every and not self.is_due():
             measured.append(self.trainer.update(*next(batches), self.others))
@@ -208,7 +208,7 @@ class _Loop:
             raise diverged(str(error), self.out) from error
 
     def is_validation_due(self) -> bool:
-        """Whether the current step has a validation that has not been done."""
+        """Whether the current step has a scheduled validation that has not run yet."""
         step, training = self.trainer.step, self.trainer.training
         scheduled = step > 0 and (step == training.steps or step % training.validate_every == 0)
         return scheduled and self.validated != step
@@ -224,9 +224,9 @@ class _Loop:
         return self.is_validation_due() or self.trainer.step % self.trainer.training.checkpoint_every == 0
 
     def validate(self) -> None:
-        """Evaluate the averaged weights on the validation split; save the best ones that hold the rate.
+        """Evaluate the averaged weights on the validation split; save them if best among those that hold the rate.
 
-        In a run of one process a signal abandons the evaluation, for the resumed run to make up for.
+        In a run of one process a signal aborts the evaluation; the resumed run repeats it.
         """
         trainer = self.trainer
         model, alone = trainer.averaged_model, trainer.world.size == 1
@@ -246,7 +246,7 @@ class _Loop:
                 trainer.best_elbo = bounds.elbo
                 self.save("best")
             elif not held and trainer.best_elbo == -math.inf:
-                self.save("best")  # so that there is always one, even before the rate is reached
+                self.save("best")  # ensures a best checkpoint before the rate is reached
             if model.has_latents and trainer.world.is_main:
                 with self.signals.abandoning(alone):
                     self.examine(model, bounds)
@@ -257,7 +257,7 @@ class _Loop:
             self.log(f"Stopping at step {trainer.step:,}; the validation is left to the resumed run")
 
     def examine(self, model: GenerativeModel, bounds: Bounds) -> None:
-        """Measure the health of the latents, and warn if they are dead."""
+        """Measure the information in the latents, and warn if they are dead."""
         trainer = self.trainer
         health = latent_health(
             model, self.data.validation, seed=trainer.seed, device=trainer.world.device, max_images=HEALTH_IMAGES
@@ -267,9 +267,9 @@ class _Loop:
             self.log(dead_latents(trainer.step, health, bounds.kl, trainer.objective))
 
     def leave(self) -> None:
-        """Before an interrupted run ends: if no validation has chosen a ``best`` yet, validate now.
+        """Validate at the end of an interrupted run that has no ``best`` checkpoint yet.
 
-        The run is saved already. An unscheduled validation is no part of its state, so that a resumed run is the same.
+        The run is already saved, and an unscheduled validation does not change its state: a resumed run is the same.
         """
         if not self.trainer.world.any(self.trainer.world.is_main and not (self.out / "best").is_dir()):
             return
@@ -281,7 +281,7 @@ class _Loop:
             self.save_last()
 
     def save_last(self) -> None:
-        """Save the averaged weights, and beside them all that a run needs to resume, as one set."""
+        """Save the averaged weights and the training state in one atomic operation."""
         for weights in (self.trainer.model, self.trainer.averaged_model):
             if not all(bool(parameter.isfinite().all()) for parameter in weights.parameters()):
                 raise diverged(f"after step {self.trainer.step}: the weights are not finite", self.out)

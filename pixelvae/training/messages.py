@@ -1,4 +1,4 @@
-"""What a run says: its first line, its progress, a divergence, dead latents."""
+"""Messages of a training run: first line, progress, divergence, dead latents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def announcement(trainer: Trainer, data: DataSet, out: Path) -> str:
 
 
 def postfix(record: StepRecord) -> str:
-    """The end of the progress bar."""
+    """The suffix of the progress bar."""
     kl = float(record.kl_groups.sum())
     return (
         f"ELBO {record.log_px - kl:.2f} nats, log p(x|h) {record.log_px:.2f}, KL {kl:.2f}, "
@@ -34,7 +34,7 @@ def postfix(record: StepRecord) -> str:
 
 
 def diverged(reason: str, out: Path) -> TrainingDivergedError:
-    """The error of a run that cannot go on, with the checkpoints that are good and remedies."""
+    """The error for a diverged run, with its finite checkpoints and remedies."""
     good = []
     for name, what in (("best", "the best by validation"), ("last", "the last with finite weights")):
         if (out / name).is_dir():
@@ -46,7 +46,7 @@ def diverged(reason: str, out: Path) -> TrainingDivergedError:
 
 
 def dead_latents(step: int, health: Health, kl: float, objective: Objective) -> str:
-    """A warning that the latents are dead, with the numbers and remedies."""
+    """A warning that the latents are dead, with measurements and remedies."""
     nats, cap_nats, _ = health.mutual_information
     if objective.rate is None:
         why = "The decoder ignores them"

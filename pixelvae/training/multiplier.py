@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 RATE_TOLERANCE = 0.1
-"""Relative deviation of the KL from the rate from which on β changes at full speed. A best model deviates less."""
+"""Relative deviation of the KL from the rate at which the speed of β saturates. A best model deviates less."""
 
 
 class Multiplier:
-    r"""β as the Lagrange multiplier of the constraint KL = R: it rises while the KL is above R and falls below it.
+    r"""β as the Lagrange multiplier of the constraint KL = R: it rises while KL > R and falls while KL < R.
 
     .. math:: \beta \leftarrow \beta + 0.04\, \max(|\beta|, 0.1)\,
               \mathrm{clip}\Big(\frac{\mathrm{KL} - R}{0.1 R},\ -1,\ 1\Big)
 
-    The excess is relative to R, so one gain serves every rate, data set and decoder. Beyond 0.1, β changes by a
-    constant factor per step; below, by equal lengths. It starts at 0.1 and needs 25 steps without KL to pass 0: until
-    then the likelihood alone finds latents, and such latents are better.
+    The excess is relative to R, so one gain suits all rates, data sets and decoders. Where |β| > 0.1, β changes by a
+    constant factor per step; otherwise by a constant. It starts at 0.1 and stays positive for at least 25 steps. In
+    these steps only the likelihood activates latents; such latents are better.
 
     The weight of a step also follows the KL of its own batch, as in the augmented Lagrangian, which damps oscillations.
     The correction vanishes as the KL goes to 0:
@@ -32,11 +32,11 @@ class Multiplier:
 
     Args:
         rate: R in nats per example.
-        device: Where β is; it depends on the KL of every step, so reading it would make the step wait for the device.
+        device: Device of β. β depends on the KL of every step; on the CPU each step would wait for the device.
     """
 
-    INITIAL_BETA = 0.1  # below 1, so that training uses the latents before the decoder has learnt to ignore them
-    MAX_CHANGE = 0.04  # relative, in a step: slow enough for latents that are still to be found
+    INITIAL_BETA = 0.1  # below 1, so that the latents become active before the decoder models x without them
+    MAX_CHANGE = 0.04  # relative change per step: slow, because latents need time to become active
     DAMPING = 3.0
 
     def __init__(self, rate: float, device: torch.device | str = "cpu") -> None:
@@ -45,17 +45,17 @@ class Multiplier:
 
     @classmethod
     def augmented(cls, beta: Tensor | float, excess: Tensor) -> Tensor:
-        """The weight of the KL in a step whose KL exceeds R by this fraction of R (negative: falls short)."""
+        """The weight of the KL in a step whose KL exceeds R by this fraction of R (negative if it is below R)."""
         beta = torch.as_tensor(beta)
         return beta + cls.DAMPING * beta.abs().clamp(min=1) * excess * (1 + excess).clamp(0, 1)
 
     def update(self, kl: Tensor) -> None:
-        """Follow the mean KL of one step's joint batch, in nats per example. Does not wait for the device."""
+        """Update β from the mean KL of one step's joint batch, in nats per example, without waiting for the device."""
         excess = ((kl.detach() / self.rate - 1) / RATE_TOLERANCE).clamp(-1, 1)
         self.beta = self.beta + self.MAX_CHANGE * self.beta.abs().clamp(min=self.INITIAL_BETA) * excess
 
     def state_dict(self) -> dict[str, float]:
-        """Everything that the next step depends on."""
+        """The complete state, on which the next step depends."""
         return {"beta": self.beta.item()}
 
     def load_state_dict(self, state: dict[str, float]) -> None:

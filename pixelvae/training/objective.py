@@ -1,4 +1,4 @@
-"""The training objective; reports always give the true bound."""
+"""The training objective. Reports always give the ELBO itself."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pixelvae.ranges import require, require_count
 from pixelvae.training.multiplier import RATE_TOLERANCE, Multiplier
 
 MIN_WEIGHT = Multiplier.INITIAL_BETA
-"""Minimum weight of the KL under a rate, so that the prior follows the posterior; where β is less, information pays."""
+"""Minimum weight of the KL under a rate, so that the prior fits the posterior; a smaller β rewards information."""
 
 NUM_OTHERS = 256
-"""Other examples among which information is verified. They cost a pass of the encoder, where information pays."""
+"""Number of other examples for the lower bound of information. They cost an encoder pass, if β rewards information."""
 
 VERIFIABLE_SHARE = 0.8
-"""Share of log(NUM_OTHERS + 1) up to which the bound from below is close."""
+"""Share of log(NUM_OTHERS + 1) up to which the lower bound is tight."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,22 @@ class Objective:
     .. math:: -E[\log p(x|h)] + \beta_t \sum_g \max(\lambda,\ E[\mathrm{KL}_g])
 
     The expectation is over the joint batch of all ranks. A group of latents below the floor of λ nats has no gradient
-    towards the prior and stays active.
+    towards the prior, so it stays active.
 
     With a ``rate`` R, training maximises E[log p(x|h)] under the constraint KL = R. β is then the Lagrange multiplier
-    of the constraint and follows the measured KL (:class:`Multiplier`). It rises above 1 where the latents would hold
-    more than R, and falls below 1 where they would hold less.
+    of the constraint and follows the measured KL (:class:`Multiplier`). It exceeds 1 if the KL at β = 1 would be more
+    than R, and falls below 1 if it would be less.
 
-    A strong decoder may ignore its latents even at β = 0. A negative β would then raise the KL, but a KL is not
-    information: every posterior far from the prior has one. So β < 0 rewards information instead, and the weight of
-    the KL stays at 0.1 or more:
+    A strong decoder may ignore its latents even at β = 0. A negative β would then raise the KL without information: a
+    posterior far from the prior has a large KL even if it does not depend on x. So β < 0.1 rewards information
+    instead, and the weight of the KL stays at 0.1 or more:
 
     .. math:: -E[\log p(x|h)] + \max(\beta, 0.1)\, E[\mathrm{KL}] - \max(0.1 - \beta, 0)\, \hat I(x; h)
 
-    The estimate Î is verified from below: :func:`information_lower_bound` of the batch among 256 other examples, by
-    the weights of this step. It is at most log 257 = 5.5 nats. Above 0.8 of that, :func:`normal_information` of the
-    256 takes its place, because no sample of this size can verify more. An upper bound alone must not be maximised:
-    the sum of the information in each latent is largest when all latents repeat one number.
+    The estimate Î is a lower bound: :func:`information_lower_bound` of the batch among 256 other examples, with the
+    weights of this step. It is at most log 257 = 5.5 nats. Above 0.8 of that, :func:`normal_information` of the
+    256 replaces it, because a sample of this size cannot verify more. An upper bound alone must not be maximised:
+    the sum of the information in each latent is largest when all latents are copies of one number.
 
     Reference:
         Warm-up: Ladder Variational Autoencoders (Sønderby et al., 2016), https://arxiv.org/abs/1602.02282
@@ -56,7 +56,7 @@ class Objective:
         Rate: Taming VAEs (Rezende and Viola, 2018), https://arxiv.org/abs/1810.00597; Fixing a Broken ELBO (Alemi et
         al., 2017), https://arxiv.org/abs/1711.00464. Differs from the first in: the constraint is on the KL, not on
         the reconstruction, and holds with equality, so its multiplier may have either sign.
-        Rewarding information: InfoVAE (Zhao et al., 2017), https://arxiv.org/abs/1706.02262; by a bound from below:
+        Rewarding information: InfoVAE (Zhao et al., 2017), https://arxiv.org/abs/1706.02262; by a lower bound:
         On Variational Bounds of Mutual Information (Poole et al., 2019), https://arxiv.org/abs/1905.06922
 
     Args:
@@ -64,10 +64,10 @@ class Objective:
         beta_start: Weight of the KL at step 0.
         warmup_steps: Steps over which the weight goes linearly from ``beta_start`` to ``beta``; 0 for none.
         free_bits: λ, the floor of every group of the KL, in nats; 0 for none.
-        rate: R, the KL in nats per example that training holds; None leaves the KL free. Excludes the other options.
+        rate: R, the KL in nats per example that training holds; None for no constraint. Excludes the other options.
 
     Raises:
-        ValueError: If an option is negative, or a rate is given beside another way to weigh the KL.
+        ValueError: If an option is negative, or a rate is given together with another weight of the KL.
     """
 
     beta: float = 1.0
@@ -109,10 +109,10 @@ class Objective:
         """The scalar to minimise on this rank, in nats per example. DDP averages its gradients over the ranks.
 
         Args:
-            bound: Of this rank's batch.
+            bound: The bound of this rank's batch.
             beta: Weight of the KL.
             mean_over_ranks: The mean of a tensor over all ranks.
-            information: :func:`rewarded_information`, where a rate rewards it.
+            information: :func:`rewarded_information`, if a rate rewards it.
         """
         kl = bound.kl_groups.mean(0)  # (G,)
         if self.rate is not None:
@@ -133,7 +133,7 @@ def rewarded_information(
 
     Args:
         q: Posteriors of this rank's batch.
-        h: (B, D) a draw of each.
+        h: (B, D), one draw from each.
         others: Posteriors of other examples, the same on every rank.
         mean_over_ranks: The mean of a tensor over all ranks.
     """

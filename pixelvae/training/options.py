@@ -1,4 +1,4 @@
-"""How to train: the options of a training run."""
+"""Options of a training run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pixelvae.distributed import Precision
 from pixelvae.ranges import require, require_count, require_one_of
 
 COMPILE_REPAYS_AFTER = 1500
-"""Steps after which torch.compile has saved the seconds that its first step takes (measured: 70 to 1,130)."""
+"""Steps after which torch.compile has repaid its compilation time (measured: 70 to 1,130)."""
 
 MAX_COUNT = 2**31 - 1
-"""Maximum number of steps, and of examples: seed and step share the 64 bits of a generator's seed."""
+"""Maximum number of steps and of examples: seed and step share the 64 bits of a generator's seed."""
 
 MAX_WORKERS = 1024
 """Maximum number of processes that load data."""
@@ -25,29 +25,28 @@ MAX_WORKERS = 1024
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Optimizer, schedule, precision and checkpoints of a training run. The defaults are the fast ones.
+    """Optimizer, schedule, precision and checkpoints of a training run. The defaults are chosen for speed.
 
     Args:
         steps: Number of weight updates.
-        batch_size: Examples of one update on each rank, where ``accumulate`` is 1.
-        accumulate: Batches of each update, one after the other, whose gradients are averaged: memory as for
-            ``batch_size``, an update as for ``accumulate * batch_size``. What an objective measures over a joint
-            batch (free bits, the information and the KL of a rate), it measures over ``batch_size`` examples of each
-            rank.
+        batch_size: Examples of one update on each rank, if ``accumulate`` is 1.
+        accumulate: Number of batches per update, whose gradients are averaged: the memory of ``batch_size``, the
+            update of ``accumulate * batch_size``. Free bits, and the information and KL of a rate, are means over
+            ``batch_size`` examples of each rank.
         learning_rate: Peak learning rate of AdamW.
         lr_warmup_steps: Steps over which the learning rate rises linearly from 0.
         final_lr_fraction: The cosine decay ends at this fraction of ``learning_rate``.
         weight_decay: Decoupled weight decay.
         clip_norm: Gradients are scaled down to this norm (nats per unit of weight); 0 disables clipping.
-        ema_decay: Decay of the moving average of the weights that is evaluated and saved.
-        precision: ``bf16-mixed`` where the device is fast at it (``auto``), or ``float32``. On CUDA, float32 products
-            use TF32 under ``bf16-mixed`` and never under ``float32``.
+        ema_decay: Decay of the moving average of the weights. Validation and checkpoints use the average.
+        precision: ``bf16-mixed`` or ``float32``; ``auto`` takes the first where the device is fast at it. On CUDA,
+            float32 products use TF32 under ``bf16-mixed`` and never under ``float32``.
         channels_last: Memory format of the convolutions; true is faster on nearly every device.
         compile: torch.compile of the training step; ``auto`` compiles runs that are long enough to repay it.
         validate_every: Steps between validations (and between pictures in TensorBoard).
         validation_images: Examples of a validation, spread over the split; None for all.
         checkpoint_every: Steps between checkpoints.
-        num_workers: Processes that load data; 0 is fastest for sets that fit in memory.
+        num_workers: Processes that load data; 0 is fastest for data in memory.
         deterministic: On an accelerator, restrict training to algorithms that repeat a run bit for bit; slower. Runs
             on the CPU always repeat.
 

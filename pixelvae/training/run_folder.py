@@ -1,4 +1,4 @@
-"""The folder of a run: one writer, what killed processes left, its history, and what may change on resuming."""
+"""The folder of a run: its lock, remains of killed processes, its history, and allowed changes on resuming."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ FREE = {
     *("out", "device", "resume", "resume_changed", "train.num_workers", "train.checkpoint_every"),
     *("data.root", "data.download"),
 }
-"""Options that may differ on resuming; so may a larger train.steps. The data are compared by their values."""
+"""Options that may differ on resuming, besides a larger train.steps. Data are compared by their values."""
 
 FINGERPRINT_IMAGES = 8
-"""Examples of each of two splits by whose values a data set is recognised, wherever it is stored."""
+"""Examples of each of two splits whose values identify a data set, independent of its folder."""
 
 RELEASE_SECONDS = 15
-"""How long the loader processes of a killed run may take to end, and with them its lock."""
+"""Seconds that the loader processes of a killed run may take to end and to release its lock."""
 
 
 class RunLockedError(ValueError):
@@ -47,10 +47,10 @@ class RunLockedError(ValueError):
 
 @contextmanager
 def only_writer(out: Path) -> Iterator[None]:
-    """Hold the run's folder for this process. The operating system frees it when the process ends, however it ends.
+    """Lock the run's folder for this process. The operating system releases the lock when the process ends.
 
     Raises:
-        RunLockedError: If another process holds it; names its host and process id.
+        RunLockedError: If another process holds the lock; the message gives its host and process id.
         StorageError: If the folder cannot be written.
     """
     holder = out / ".lock.json"
@@ -70,7 +70,7 @@ def only_writer(out: Path) -> Iterator[None]:
 
 
 def _wait_for(lock: filelock.BaseFileLock, holder: Path) -> None:
-    """Take the lock of a process that is dead and whose loader processes still end."""
+    """Wait for the lock of a dead process whose loader processes are still ending."""
     try:
         known = json.loads(holder.read_text())
         host, pid = str(known["host"]), int(known["pid"])
@@ -99,11 +99,11 @@ def _is_alive(pid: int) -> bool:
 
 
 def resumes(out: Path, resume: Resume, world: World) -> bool:
-    """Whether to resume; before that, remove what killed processes left.
+    """Whether to resume. Removes remains of killed processes first.
 
     Raises:
-        CheckpointError: If there is nothing to resume.
-        ValueError: If a run or checkpoints of something else would be overwritten.
+        CheckpointError: If there is no checkpoint to resume from.
+        ValueError: If a run or other checkpoints would be overwritten.
     """
     if resume not in (True, False, "auto"):
         raise ValueError(f"resume={resume!r}; wanted true, false or auto")
@@ -112,21 +112,21 @@ def resumes(out: Path, resume: Resume, world: World) -> bool:
             tidy_folder(out / name)
     found = world.any(world.is_main and is_run(out))
     if found and not resume:
-        raise ValueError(f"out={out} already holds a run; add --resume to go on with it, or choose another --out")
+        raise ValueError(f"out={out} already holds a run; add --resume to continue it, or choose another --out")
     if resume is True and not found:
         raise CheckpointError(f"{out} holds no checkpoint of a run: nothing to resume; start it without --resume")
     if not found and world.is_main:
         for folder in (out / "best", out / "last"):
             if folder.exists() and not (out / "history.json").is_file():
                 raise ValueError(
-                    f"{folder} is there, but no run that can be resumed; remove it, or choose another --out"
+                    f"{folder} exists, but holds no run that can be resumed; remove it, or choose another --out"
                 )
-            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before its first whole checkpoint
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before its first complete checkpoint
     return found
 
 
 def fingerprint(data: DataSet) -> str:
-    """A hash of the sizes of train and validation and of a few examples of each; independent of their folder."""
+    """A hash of the sizes of train and validation and of some of their examples; independent of their folder."""
     digest = hashlib.sha256()
     for split in (data.train, data.validation):
         indices = torch.linspace(0, len(split) - 1, min(FINGERPRINT_IMAGES, len(split))).long()
@@ -143,16 +143,17 @@ def check_changes(
 
     Args:
         out: The run's folder.
-        config: What is asked for.
+        config: The new configuration.
         state: The training state of the run.
-        origin: Data fingerprint and number of processes that are asked for, by the names they have in ``state``.
-        accept: Whether differences are accepted, all but fewer steps than the run has done.
+        origin: The new data fingerprint and number of processes, with the names of ``state``.
+        accept: Whether to accept differences. Fewer steps than the run has done are never accepted.
 
     Returns:
         Each option that differs, with the old and the new value.
 
     Raises:
-        ValueError: If there are fewer steps than the run has done, or differences that are not accepted; lists them.
+        ValueError: If ``train.steps`` is less than the run has done, or for differences that are not accepted; the
+            message lists them.
     """
     done, steps = state["progress"]["step"], config["train"]["steps"]
     if steps < done:
@@ -175,7 +176,7 @@ def check_changes(
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that differ and are not free to, with both values; an option that one side lacks has its default.
+    """Options that differ although they may not, with both values; a missing option has its default.
 
     Example:
         >>> differences({"latent_dim": 8, "out": "a"}, {"latent_dim": 4, "out": "b"})
@@ -194,7 +195,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
 
 
 def _comparable(value: Any) -> Any:
-    """pixelvae.MNIST is MNIST, (4, 8) is [4, 8], 1 is 1.0."""
+    """Normalise a value for comparison: pixelvae.MNIST equals MNIST, (4, 8) equals [4, 8], 1 equals 1.0."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     text = str(list(value)) if isinstance(value, tuple) else str(value)
@@ -202,7 +203,7 @@ def _comparable(value: Any) -> Any:
 
 
 def _default(name: str, config: Mapping[str, Any]) -> Any:
-    """The default of an option that a configuration, perhaps of an older version, does not name."""
+    """The default of an option that a configuration, perhaps of an older version, does not contain."""
     part, _, option = name.partition(".")
     options = {"train": TrainingOptions, "objective": Objective}
     if part in options:
@@ -218,7 +219,7 @@ def _default(name: str, config: Mapping[str, Any]) -> Any:
 
 
 def remember(out: Path, step: int, changes: Mapping[str, Any]) -> None:
-    """Add a start or resumption to OUT/history.json: step, time, host, and what has changed since."""
+    """Append a start or resumption to OUT/history.json: step, time, host, and changed options."""
     path = out / "history.json"
     try:
         history = json.loads(path.read_text())

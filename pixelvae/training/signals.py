@@ -1,4 +1,4 @@
-"""Signals that end a run: collected, so that the current step finishes and is saved."""
+"""Signals that end a run. They are collected, so that the current step finishes and is saved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBERS = [
 
 
 class AbandonedError(Exception):
-    """A signal came during work that a resumed run can make up for."""
+    """A signal aborted work that a resumed run repeats."""
 
 
 class Signals:
@@ -34,10 +34,10 @@ class Signals:
 
     @contextmanager
     def abandoning(self, enabled: bool) -> Iterator[None]:
-        """Work that the first signal abandons.
+        """Abort the work in this context at the first signal.
 
         Args:
-            enabled: Whether it may be: not where other processes wait for this one.
+            enabled: False where other processes wait for this one.
 
         Raises:
             AbandonedError: At the first signal.
@@ -49,7 +49,7 @@ class Signals:
             self._raises = False
 
     def receive(self, number: int, _frame: object = None) -> None:
-        """The handler. A second Ctrl-C interrupts at once; the last checkpoint stays whole."""
+        """The signal handler. A second Ctrl-C interrupts at once; the last checkpoint stays intact."""
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received.append(number)
@@ -59,13 +59,13 @@ class Signals:
 
 @contextmanager
 def collected_signals() -> Iterator[Signals]:
-    """Collect the signals in ``NUMBERS``; those that are ignored (nohup) stay ignored. Main thread only."""
+    """Collect the signals in ``NUMBERS``, except those that are ignored (nohup). Main thread only."""
     signals, previous = Signals(), {}
     try:
         for number in NUMBERS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 previous[number] = signal.signal(number, signals.receive)
-    except ValueError:  # not the main thread, which alone may handle signals
+    except ValueError:  # only the main thread may set handlers
         pass
     try:
         yield signals
@@ -75,6 +75,6 @@ def collected_signals() -> Iterator[Signals]:
 
 
 def ignore_signals(_worker: int) -> None:
-    """For processes that load data: the training process ends them, not a signal to the whole group."""
+    """Ignore signals in a loader process: the training process ends it, not a signal to the process group."""
     for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)

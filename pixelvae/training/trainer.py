@@ -22,11 +22,11 @@ from pixelvae.training.objective import MIN_WEIGHT, Objective, rewarded_informat
 from pixelvae.training.options import TrainingOptions
 
 DECIDE_EVERY = 10
-"""Steps between two decisions whether a rate rewards information, because each waits for the device."""
+"""Steps between two checks whether a rate rewards information, because each check waits for the device."""
 
 
 def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
-    r"""Exponential moving average with a warm-up of the decay, so that the initial weights soon lose their weight.
+    r"""Exponential moving average with a warm-up of the decay, so that the initial weights are soon forgotten.
 
     .. math:: \bar w \leftarrow d_n \bar w + (1 - d_n) w, \qquad d_n = \min(d, (1 + n) / (10 + n))
     """
@@ -39,11 +39,11 @@ def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
 
 
 class Measurement(NamedTuple):
-    """What an update measured, still on the device: see :meth:`Trainer.read`.
+    """Measurements of one update, still on the device; :meth:`Trainer.read` reads them.
 
     Attributes:
-        step: Number of updates, this one included.
-        learning_rate: Of this update.
+        step: Number of updates, including this one.
+        learning_rate: Learning rate of this update.
         num_examples: Size of the joint batch.
         values: (4 + G,): loss, log_px and KL groups, means over the joint batch; then gradient norm and β.
     """
@@ -104,7 +104,7 @@ class Trainer:
 
     @property
     def averaged_model(self) -> GenerativeModel:
-        """The moving average of the weights, in evaluation mode: what is validated, saved and returned."""
+        """The model with averaged weights, in evaluation mode; it is validated, saved and returned."""
         return cast(GenerativeModel, self.average.module.eval())
 
     @property
@@ -118,7 +118,7 @@ class Trainer:
         return self.objective.beta_at(self.step) if self.multiplier is None else self.multiplier.beta
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on, as types that load without running code."""
+        """The complete state of training, in types that ``weights_only`` loading accepts."""
         return {
             "progress": self.progress._asdict(),
             "best_elbo": self.best_elbo,
@@ -139,7 +139,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.rewards_information = state.get("rewards_information", False)
         for group in self.optimizer.param_groups:
-            group["weight_decay"] = self.training.weight_decay  # the state holds that of the run as it was
+            group["weight_decay"] = self.training.weight_decay  # the state holds the old one
         if self.multiplier is not None and state["multiplier"] is not None:
             self.multiplier.load_state_dict(state["multiplier"])
 
@@ -155,8 +155,8 @@ class Trainer:
         Args:
             x: (B, C, *S) integer levels.
             y: (B, L) labels.
-            others: Loads other examples, the same on every rank, among which information is verified. Called only
-                where a rate rewards information.
+            others: Loads other examples, the same on every rank, for the lower bound of information. Called only if a
+                rate rewards information.
         """
         training = self.training
         spec, device = self.model.spec, self.world.device
@@ -178,7 +178,7 @@ class Trainer:
         terms = self.world.mean(torch.stack(measured).mean(0))
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm or math.inf)
         self.optimizer.found_inf = (~(terms[0] + grad_norm).isfinite()).float()  # type: ignore[attr-defined]
-        self.optimizer.step()  # a fused optimizer leaves the weights as they are where found_inf is 1
+        self.optimizer.step()  # a fused optimizer skips the update if found_inf is 1
         self.average.update_parameters(self.model)
         if self.multiplier is not None:
             self.multiplier.update(terms[2:].sum())
@@ -194,14 +194,14 @@ class Trainer:
         beta: Tensor | float,
         among: tuple[Tensor, Tensor | None] | None = None,
     ) -> Tensor:
-        """Add this batch's share of the gradients of an update; its loss, log_px and KL groups, (2 + G,).
+        """Add this batch's share of the gradients of an update; return its loss, log_px and KL groups, (2 + G,).
 
         Args:
             x: (B, C, *S) levels.
             noise: (B, D) standard normal.
             y: (B, L) labels.
             beta: Weight of the KL.
-            among: x and y of other examples, among which information is verified and rewarded; None for no reward.
+            among: x and y of other examples, for the rewarded lower bound of information; None for no reward.
         """
         information = None
         with autocast(self.training.precision, self.world.device):
@@ -215,7 +215,7 @@ class Trainer:
         return torch.cat([loss[None], bound.log_px.mean()[None], bound.kl_groups.mean(0)]).detach()
 
     def read(self, measurements: Sequence[Measurement], *, since: float) -> list[StepRecord]:
-        """Wait for the device and read the measurements of updates since ``since``, in seconds of time.perf_counter.
+        """Wait for the device and read the measurements of updates since ``since``, a time.perf_counter in seconds.
 
         Raises:
             TrainingDivergedError: If a loss or gradient is not finite.

@@ -122,7 +122,7 @@ def test_a_run_is_not_overwritten_and_neither_are_checkpoints_of_something_else(
     with pytest.raises(ValueError, match=r"already holds a run; add --resume"):
         start(tmp_path / "run")
     save_model(tmp_path / "other/best", small_model(), CONFIG, Progress())
-    with pytest.raises(ValueError, match=r"best is there, but no run that can be resumed; remove it"):
+    with pytest.raises(ValueError, match=r"best exists, but holds no run that can be resumed; remove it"):
         start(tmp_path / "other")
     load(tmp_path / "other/best")
 
