@@ -12,14 +12,22 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
-from pixelvae.checkpoint import is_run, load_config, load_progress
+from pixelvae.checkpoint import (
+    CheckpointError,
+    checkpoint_folder,
+    is_run,
+    load_config,
+    load_progress,
+    load_weights,
+)
+from pixelvae.commands.checkpoints import find_checkpoint
 from pixelvae.commands.configs import find_config, listing, read_config
 from pixelvae.commands.parsing import check_classes, make_parser, options_in, parse
 from pixelvae.commands.trust import trusted
 from pixelvae.data import DataSet
 from pixelvae.distributed import connect
 from pixelvae.models.assembly import assemble
-from pixelvae.models.base import ContextFactory, DecoderFactory, LikelihoodFactory
+from pixelvae.models.base import ContextFactory, DecoderFactory, GenerativeModel, LikelihoodFactory
 from pixelvae.models.pixelvae import EncoderFactory, PriorFactory
 from pixelvae.reporting.tensorboard import TensorBoardObserver
 from pixelvae.training.loop import Fitted, fit
@@ -43,6 +51,7 @@ def main(
     device: str = "auto",
     resume: bool | Literal["auto"] = False,
     resume_changed: bool = False,
+    init_from: Path | None = None,
     *,
     config: dict[str, Any],
 ) -> None:
@@ -67,6 +76,7 @@ def main(
         device: auto, cpu, cuda, or another device of torch.
         resume: Resume from OUT/last, exactly; auto does so where there is a run, and else starts one.
         resume_changed: Accept a configuration that differs from the run's; OUT/history.json lists what changed.
+        init_from: A checkpoint, a run or a published model whose weights a new run starts from (fine-tuning).
         config: The resolved configuration, kept with the checkpoints (filled in by the command line).
     """
     world = connect(device)
@@ -81,6 +91,7 @@ def main(
         latent_dim=latent_dim,
         class_conditional=class_conditional,
     )
+    config = start_from(model, init_from, out, config, announce=world.is_main)
     observer = TensorBoardObserver(out, data, config) if world.is_main else None
     fitted = fit(
         model,
@@ -100,6 +111,38 @@ def main(
     world.close()
     if world.is_main:
         report_next_steps(fitted, out)
+
+
+def start_from(
+    model: GenerativeModel, init_from: Path | None, out: Path, config: dict[str, Any], *, announce: bool = True
+) -> dict[str, Any]:
+    """Copy the weights of a checkpoint into the model of a new run; a run that is resumed has its own.
+
+    Args:
+        model: Changed in place.
+        init_from: A checkpoint, a run or a published model; None for the initial weights.
+        out: The run's folder.
+        config: The run's configuration.
+        announce: Whether to print which weights were copied.
+
+    Returns:
+        The configuration with the folder of the checkpoint, or without ``init_from``.
+
+    Raises:
+        CheckpointError: If there is no such checkpoint, or its weights do not fit the model.
+    """
+    if init_from is None:
+        return {name: value for name, value in config.items() if name != "init_from"}
+    if is_run(out):
+        return config | {"init_from": str(checkpoint_folder(init_from))}
+    try:
+        checkpoint = find_checkpoint(init_from)
+        load_weights(model, checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"--init_from: {error}") from error
+    if announce:
+        print(f"Starts from {checkpoint}, step {load_progress(checkpoint).step:,}")
+    return config | {"init_from": str(checkpoint)}
 
 
 def report_next_steps(fitted: Fitted, out: Path) -> None:

@@ -4,9 +4,10 @@ import functools
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from pixelvae.checkpoint import load_config, load_progress
+from pixelvae.checkpoint import CheckpointError, load, load_config, load_progress
 from pixelvae.commands import train
 from pixelvae.commands.configs import shipped
 from small_runs import CONFIG
@@ -33,6 +34,47 @@ def test_a_run_keeps_its_resolved_configuration_and_names_what_comes_next(config
     assert f"pixelvae evaluate {out}/best" in said
     with pytest.raises(ValueError, match="already holds a run; add --resume"):
         train.run(arguments)
+
+
+def test_a_run_starts_from_the_weights_of_another(config, tmp_path, capsys):
+    """Of a run its best; resumed, it goes on with its own. The origin cannot be changed afterwards."""
+    options = ["--config", str(config), "--device=cpu", "--train.learning_rate=1e-30"]
+    train.run([*options, f"--out={tmp_path / 'first'}", "--train.steps=2"])
+    start = ["--init_from", str(tmp_path / "first"), f"--out={tmp_path / 'tuned'}", "--seed=4"]
+    train.run([*options, *start, "--train.steps=2"])
+    assert f"Starts from {tmp_path}/first/best, step 2\n" in capsys.readouterr().out
+    assert same_weights(tmp_path / "first/best", tmp_path / "tuned/best"), "so small a learning rate changes nothing"
+    assert load_config(tmp_path / "tuned/last")["init_from"] == str(tmp_path / "first/best")
+    assert "init_from" not in load_config(tmp_path / "first/last")
+
+    train.run([*options, *start, "--train.steps=3", "--train.learning_rate=0.1", "--resume", "--resume_changed"])
+    assert "Starts from" not in capsys.readouterr().out
+    tuned = load_config(tmp_path / "tuned/last")
+    assert tuned["init_from"] == str(tmp_path / "first/best")
+    with pytest.raises(ValueError, match=r"another configuration: init_from: \S+first/best -> not set"):
+        train.run([*options, *start[2:], "--train.steps=4", "--train.learning_rate=0.1", "--resume"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--init_from=nowhere"], "--init_from: checkpoint=nowhere: no such folder"),
+        (["--latent_dim=5"], r"--init_from: the weights in \S+ do not fit the model: \S+ has shape .* more"),
+    ],
+)
+def test_weights_to_start_from_that_are_not_there_or_do_not_fit_are_one_line(config, tmp_path, change, message):
+    options = ["--config", str(config), "--device=cpu", "--train.steps=1"]
+    train.run([*options, f"--out={tmp_path / 'first'}"])
+    with pytest.raises(CheckpointError, match=message) as error:
+        train.run([*options, f"--out={tmp_path / 'tuned'}", f"--init_from={tmp_path / 'first'}", *change])
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "tuned").exists()
+
+
+def same_weights(a, b):
+    return all(
+        torch.equal(x, y) for x, y in zip(load(a).state_dict().values(), load(b).state_dict().values(), strict=True)
+    )
 
 
 @pytest.fixture
