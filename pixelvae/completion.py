@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pixelvae.boundary import Labels, require_batch, require_count, require_known, require_seed
+from pixelvae.boundary import Labels, require_batch, require_known, require_seed
 from pixelvae.data.spec import ABSENT
 from pixelvae.decoders.base import StepperKind
 from pixelvae.generation import generators, uniforms
 from pixelvae.models.base import GenerativeModel
+from pixelvae.ranges import require_count
 from pixelvae.walk import fill
 
 

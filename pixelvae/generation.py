@@ -11,7 +11,6 @@ from torch import Tensor
 from pixelvae.boundary import (
     Labels,
     require_batch,
-    require_count,
     require_ends,
     require_known,
     require_labels,
@@ -28,6 +27,7 @@ from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution
 from pixelvae.latents.paths import spherical_path
 from pixelvae.likelihoods import Likelihood
+from pixelvae.ranges import require_count
 from pixelvae.walk import fill
 
 

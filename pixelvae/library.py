@@ -119,7 +119,7 @@ def fit(
         out: The run's folder.
         objective: What is maximised; by default the evidence lower bound.
         seed: Seed of data order and noise. That of the initial weights is the model's.
-        device: auto, cpu, cuda, or another device of torch.
+        device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
         init_from: A run or checkpoint, whose weights the model starts from (fine-tuning).
         resume: Continue exactly from ``out/last``; ``auto`` does so where there is a run, and else starts one.
         resume_changed: Accept options or data that differ from the run's; ``out/history.json`` lists them.

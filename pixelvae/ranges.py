@@ -13,6 +13,9 @@ MAX_LAYERS = 10_000
 MAX_WIDTH = 2**20
 """Maximum number of features, latents, components or levels."""
 
+MAX_COUNT = 2**31 - 1
+"""Maximum number of steps and of examples: seed and step share the 64 bits of a generator's seed."""
+
 
 def require(
     name: str,
@@ -60,13 +63,14 @@ def require(
     raise ValueError(f"{name}={value!r}; wanted {kind}{' of ' if wanted else ''}{wanted}")
 
 
-def require_count(name: str, value: Any, *, least: int = 1, most: int = MAX_WIDTH) -> None:
-    """Check that an option is a whole number in a range, 1 .. 2²⁰ by default.
+def require_count(name: str, value: Any, *, least: int = 1, most: int = MAX_WIDTH) -> int:
+    """A whole number in a range, 1 .. 2²⁰ by default.
 
     Raises:
         ValueError: If it is not.
     """
     require(name, value, least=least, most=most, whole=True)
+    return int(value)
 
 
 def require_odd(name: str, value: Any, *, least: int = 1, most: int = MAX_WIDTH) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelvae.boundary import require_count
 from pixelvae.decoders.base import Decoder, Stepper, StepperKind
 from pixelvae.likelihoods import Likelihood
 from pixelvae.progress import tqdm
+from pixelvae.ranges import require_count
 from pixelvae.sampling import engine, rows
 from pixelvae.sampling.eager import EagerPlan
 from pixelvae.sampling.stepper import Walked

@@ -5,7 +5,6 @@ given, what is wanted and the likely cause. Code behind the boundary checks noth
 """
 
 from pixelvae.boundary.arguments import (
-    require_count,
     require_seed,
     require_sources,
     require_split,
@@ -18,7 +17,6 @@ from pixelvae.boundary.levels import require_batch, require_known, require_level
 __all__ = [
     "Labels",
     "require_batch",
-    "require_count",
     "require_ends",
     "require_known",
     "require_labels",

@@ -12,17 +12,6 @@ from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import Split
 
 
-def require_count(name: str, value: int, least: int = 1) -> int:
-    """A number of things.
-
-    Raises:
-        ValueError: If it is not an integer, or less than ``least``.
-    """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r}; wanted an integer of at least {least}")
-    return int(value)
-
-
 def require_seed(seed: int, n: int = 1) -> int:
     """A seed whose n - 1 successors are seeds too.
 

@@ -66,7 +66,7 @@ def main(
         runs: Folder for checkpoints, RUNS/NAME.
         num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
         iwae_images: Images of the importance-weighted bound, spread over the split; all by default.
-        device: auto, cpu, cuda, or another device of torch.
+        device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
     """
     configs = [find_config(config) for config in configs]
     check(configs, steps, minutes)

@@ -79,7 +79,7 @@ def main(
         clusters: Assign every file to one of so many clusters of latents, and draw them in OUT_clusters.png.
         seed: Of the draws of h, and of k-means.
         on_error: Whether files that cannot be read raise an error that lists them, or are left out (skip).
-        device: auto, cpu, cuda, or another device of torch.
+        device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     out = out or run_folder(checkpoint) / "encodings.csv"

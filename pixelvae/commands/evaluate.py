@@ -68,7 +68,7 @@ def main(
         against: Folder of another evaluation of the same images; adds the paired difference in nats, positive where
             this model is better, and its standard error.
         seed: Of the noise.
-        device: auto, cpu, cuda, or another device of torch.
+        device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
         log_dir: Folder for TensorBoard; by default as for ``out``.
     """

@@ -63,7 +63,7 @@ def main(
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         seed: Row i depends on seed + i.
         stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
-        device: auto, cpu, cuda, or another device of torch.
+        device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if num_rows < 1 or steps < 2:

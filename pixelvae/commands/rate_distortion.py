@@ -63,7 +63,7 @@ def main(
         num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
         probe_images: Most training images that the probes are fitted on, spread over the train split.
         seed: Of the evaluation's noise.
-        device: auto, cpu, cuda, or another device of torch.
+        device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
     """
     configuration = find_config(configuration)
     content, data = check(configuration, rates, probe_images)

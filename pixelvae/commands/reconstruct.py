@@ -46,7 +46,7 @@ def main(
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         seed: Draw d of image i depends on seed + d * num_images + i.
         stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
-        device: auto, cpu, cuda, or another device of torch.
+        device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if num_draws < 1:

@@ -40,7 +40,7 @@ def main(
         temperature: 1 samples the model, less is more probable, 0 takes the most probable level of every pixel.
         seed: Sample i depends on seed + i (and on its label) alone.
         stepper: How the decoder goes from pixel to pixel: auto takes the fastest there is, full the slow oracle.
-        device: auto, cpu, cuda, or another device of torch.
+        device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
     if num_samples is not None and num_samples < 1:

@@ -73,7 +73,7 @@ def main(
         latent_dim: Width of h; 0 for a model without latents.
         class_conditional: Whether the model is given the labels.
         seed: Of the initial weights, the order of the data and all noise.
-        device: auto, cpu, cuda, or another device of torch.
+        device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
         resume: Resume from OUT/last, exactly; auto does so where there is a run, and else starts one.
         resume_changed: Accept a configuration that differs from the run's; OUT/history.json lists what changed.
         init_from: A checkpoint, a run or a published model whose weights a new run starts from (fine-tuning).

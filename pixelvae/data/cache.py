@@ -7,8 +7,11 @@ import json
 import logging
 import math
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,6 +24,9 @@ from torch import Tensor
 from pixelvae.data.files import FileError
 from pixelvae.data.reading import read_all
 from pixelvae.storage import write_json
+
+UNUSED_DAYS = 30
+"""Days after which an entry that no data set has opened is removed."""
 
 _LOG = logging.getLogger("pixelvae")
 
@@ -75,6 +81,7 @@ def decode_all(
 
     The cache is the folder ``PIXELVAE_CACHE``, or the user's own cache folder. A file's name in it is a hash of
     `settings` and of path, size and time of every picture. Where it cannot be written, one line in the log says so.
+    Each new entry is an occasion to remove those that were not used for ``UNUSED_DAYS``.
 
     Args:
         root: The folder.
@@ -90,6 +97,8 @@ def decode_all(
     values = entry.with_suffix(".uint8")
     unreadable = _unreadable_of(entry, values, len(files), math.prod(shape))
     if unreadable is not None:
+        with suppress(OSError):  # a cache that can only be read
+            os.utime(entry)
         return Decoded(unreadable, values)
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +108,7 @@ def decode_all(
                 unreadable = _decode(root, files, read, out)
             made.replace(values)
         write_json(entry, {"root": str(root), "settings": settings, "unreadable": unreadable})
+        _remove_unused(entry.parent)
     except OSError as error:
         _LOG.warning(
             "pictures are decoded whenever they are asked for, which is slower: %s cannot be written (%s); "
@@ -134,6 +144,34 @@ def _unreadable_of(entry: Path, values: Path, num_files: int, row_size: int) -> 
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not there, or damaged: it is made anew
     return unreadable if whole else None
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the entries, and the remains of builds, that were last used ``UNUSED_DAYS`` ago; the log says how many.
+
+    The time of an entry is that of its json file, which every use renews.
+    """
+    oldest = time.time() - UNUSED_DAYS * 86_400
+    count = size = 0
+    for path in list(folder.iterdir()):
+        with suppress(OSError):  # in use on Windows, or removed by another process
+            entry = path.with_suffix(".json")
+            if max(path.stat().st_mtime, entry.stat().st_mtime if entry.exists() else 0) >= oldest:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+                continue
+            size += path.stat().st_size
+            path.unlink()
+            count += path != entry
+    if count:
+        _LOG.warning(
+            "removed the decoded pictures of %s folders, %s MB, that were not used for %s days: %s",
+            count,
+            f"{size / 1e6:,.0f}",
+            UNUSED_DAYS,
+            folder,
+        )
 
 
 def _key(root: Path, files: Sequence[str], settings: str) -> str:

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelvae.boundary import require_count, require_seed, require_split
+from pixelvae.boundary import require_seed, require_split
 from pixelvae.data.spec import DataSpec, levels_to_signal
 from pixelvae.data.splits import Batches, BatchKey, Split, sequential, spread
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.generation import reconstruct
 from pixelvae.models.base import GenerativeModel
 from pixelvae.progress import tqdm
+from pixelvae.ranges import MAX_COUNT, require_count
 
 
 class Classifier(nn.Module):
@@ -139,7 +140,7 @@ def reconstruction_agreement(
     """
     require_split(split, model.spec)
     require_split(split, classifier.spec)
-    require_count("max_images", max_images)
+    require_count("max_images", max_images, most=MAX_COUNT)
     require_seed(seed, len(split))
     indices = spread(len(split), max_images)
     size = default_batch_size(split)

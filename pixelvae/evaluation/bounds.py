@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pixelvae.boundary import require_count, require_seed, require_split
+from pixelvae.boundary import require_seed, require_split
 from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import Split, sequential, spread
 from pixelvae.distributed import World
@@ -16,6 +16,7 @@ from pixelvae.evaluation.per_image import PerImage, checksums
 from pixelvae.memory import keep_freed_memory
 from pixelvae.models.base import GenerativeModel
 from pixelvae.progress import tqdm
+from pixelvae.ranges import MAX_COUNT, require_count
 
 
 class Bounds(NamedTuple):
@@ -151,7 +152,7 @@ def _checked_batch_size(
     require_split(split, model.spec)
     require_seed(seed, len(split))
     if max_images is not None:
-        require_count("max_images", max_images)
+        require_count("max_images", max_images, most=MAX_COUNT)
     return default_batch_size(split) if batch_size is None else require_count("batch_size", batch_size)
 
 

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pixelvae.boundary import require_count, require_seed, require_split
+from pixelvae.boundary import require_seed, require_split
 from pixelvae.data.splits import Split, sequential
 from pixelvae.evaluation.bounds import default_batch_size
 from pixelvae.latents.distributions import DiagonalNormal, Distribution, standard_normal_noise
 from pixelvae.latents.information import pair_log_prob
 from pixelvae.models.base import GenerativeModel
+from pixelvae.ranges import MAX_COUNT, require_count
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2015, section 5.2
 DEAD_NATS = 0.1
@@ -76,7 +77,7 @@ def encode_split(
     """
     require_split(split, model.spec)
     if max_images is not None:
-        require_count("max_images", max_images)
+        require_count("max_images", max_images, most=MAX_COUNT)
     batch_size = default_batch_size(split) if batch_size is None else require_count("batch_size", batch_size)
     batches: list[Distribution] = []
     for key in sequential(split, batch_size, max_images):

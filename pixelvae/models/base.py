@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from pixelvae import generation
-from pixelvae.boundary import Labels, require_batch, require_count, require_latents, require_sources
+from pixelvae.boundary import Labels, require_batch, require_latents, require_sources
 from pixelvae.context import Context
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.decoders.base import Decoder
 from pixelvae.devices import send
 from pixelvae.latents.distributions import Distribution, standard_normal_noise
 from pixelvae.likelihoods import Likelihood
+from pixelvae.ranges import require_count
 
 # A factory builds each part from the sizes that the parts share, so that each size is specified once.
 LikelihoodFactory = Callable[[DataSpec], Likelihood]

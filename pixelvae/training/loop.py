@@ -24,7 +24,7 @@ from pixelvae.memory import keep_freed_memory
 from pixelvae.models.assembly import configuration, how_to_open
 from pixelvae.models.base import GenerativeModel
 from pixelvae.progress import tqdm
-from pixelvae.ranges import require_count
+from pixelvae.ranges import MAX_COUNT, require_count
 from pixelvae.training.batches import training_batches
 from pixelvae.training.callbacks import Callbacks, Observer
 from pixelvae.training.messages import announcement, dead_latents, diverged, postfix
@@ -108,7 +108,7 @@ def fit(
         ValueError: If ``out`` holds a run and ``resume`` is false, or the configurations differ on resuming.
     """
     keep_freed_memory()
-    require_count("seed", seed, least=0, most=2**31 - 1)
+    require_count("seed", seed, least=0, most=MAX_COUNT)
     config = configuration(model, config | {"train": asdict(training), "objective": asdict(objective), "seed": seed})
     with only_writer(out) if world.is_main else nullcontext():
         resuming = resumes(out, resume, world)

@@ -12,7 +12,7 @@ from torch import Tensor
 from pixelvae.latents.distributions import DiagonalNormal, Distribution
 from pixelvae.latents.information import information_lower_bound, normal_information
 from pixelvae.models.base import Bound
-from pixelvae.ranges import require, require_count
+from pixelvae.ranges import MAX_COUNT, require, require_count
 from pixelvae.training.multiplier import RATE_TOLERANCE, Multiplier
 
 MIN_WEIGHT = Multiplier.INITIAL_BETA
@@ -79,7 +79,7 @@ class Objective:
     def __post_init__(self) -> None:
         for name in ("beta", "beta_start", "free_bits"):
             require(f"objective.{name}", getattr(self, name), least=0)
-        require_count("objective.warmup_steps", self.warmup_steps, least=0, most=2**31 - 1)
+        require_count("objective.warmup_steps", self.warmup_steps, least=0, most=MAX_COUNT)
         if self.rate is None:
             return
         require("objective.rate", self.rate, above=0)

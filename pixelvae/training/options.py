@@ -11,13 +11,10 @@ from typing import Literal, get_args
 import torch
 
 from pixelvae.distributed import Precision
-from pixelvae.ranges import require, require_count, require_one_of
+from pixelvae.ranges import MAX_COUNT, require, require_count, require_one_of
 
 COMPILE_REPAYS_AFTER = 1500
 """Steps after which torch.compile has repaid its compilation time (measured: 70 to 1,130)."""
-
-MAX_COUNT = 2**31 - 1
-"""Maximum number of steps and of examples: seed and step share the 64 bits of a generator's seed."""
 
 MAX_WORKERS = 1024
 """Maximum number of processes that load data."""

@@ -2,13 +2,14 @@
 
 import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pixelvae.data.cache import CachedPictures, Decoded, decode_all
+from pixelvae.data.cache import UNUSED_DAYS, CachedPictures, Decoded, decode_all
 from pixelvae.data.files import FileError
 
 SHAPE = (3, 2, 2)
@@ -114,6 +115,43 @@ def test_an_interrupted_build_leaves_nothing(root: Path, cache: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         decode_all(root, FILES, interrupted, "", SHAPE, cache=True)
     assert list(cache.iterdir()) == []
+
+
+def test_entries_that_are_not_used_for_long_are_removed_when_another_is_made(
+    root: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A use renews an entry, whenever it was made; remains of killed builds go too. The log has one line."""
+    for settings in ("unused", "used"):
+        decode(root, Reader(), settings)
+    (cache / "tmp_killed").mkdir()
+    (cache / "tmp_killed" / "part.uint8").write_bytes(bytes(10))
+    long_ago = time.time() - (UNUSED_DAYS + 1) * 86_400
+    for path in cache.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    used = decode(root, Reader(), "used")  # found, not made: nothing is removed
+    assert len(list(cache.iterdir())) == 5
+    assert not caplog.messages
+
+    made = decode(root, Reader(), "new")
+    assert used.file is not None
+    assert made.file is not None
+    assert sorted(cache.glob("*.uint8")) == sorted([used.file, made.file])
+    assert len(list(cache.iterdir())) == 4
+    assert values(used, [5]) == [5]
+    assert len(caplog.messages) == 1
+    assert f"not used for {UNUSED_DAYS} days" in caplog.messages[0]
+    assert "of 1 folders" in caplog.messages[0]
+
+
+def test_a_cache_that_can_only_be_read_is_used(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object) -> None:
+        raise PermissionError
+
+    decode(root, Reader())
+    monkeypatch.setattr(os, "utime", read_only)
+    again = Reader()
+    assert values(decode(root, again), [3]) == [3]
+    assert again.count == 0
 
 
 def test_without_a_folder_to_write_to_one_line_says_so(
