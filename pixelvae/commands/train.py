@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,22 +93,20 @@ def main(
         class_conditional=class_conditional,
     )
     config = start_from(model, init_from, out, config, announce=world.is_main)
-    observer = TensorBoardObserver(out, data, config) if world.is_main else None
-    fitted = fit(
-        model,
-        data,
-        train,
-        objective,
-        out=out,
-        config=config,
-        seed=seed,
-        world=world,
-        resume=resume,
-        resume_changed=resume_changed,
-        observer=observer,
-    )
-    if observer:
-        observer.close()
+    with closing(TensorBoardObserver(out, data, config)) if world.is_main else nullcontext() as observer:
+        fitted = fit(
+            model,
+            data,
+            train,
+            objective,
+            out=out,
+            config=config,
+            seed=seed,
+            world=world,
+            resume=resume,
+            resume_changed=resume_changed,
+            observer=observer,
+        )
     world.close()
     if world.is_main:
         report_next_steps(fitted, out)
