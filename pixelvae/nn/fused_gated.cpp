@@ -1,10 +1,14 @@
 // A layer of a Gated PixelCNN, forward and backward, row by row in cache: a_v = W_v*v + V_v c + b_v, v' = gate(a_v),
-// a_h = W_h*h + W_vh a_v + V_h c + b_h, y = gate(a_h), h' = h + W_r y + b_r. Backward computes a_v and a_h once more,
-// which is cheaper than reading them. Maps are (B, H, W, channels) of bfloat16. In cache a row holds a multiple of 32
+// a_h = W_h*h + W_vh a_v + V_h c + b_h, y = gate(a_h), h' = h + W_r y + b_r. With KEPT, forward writes a_v and a_h
+// for backward; on tiles, computing them once more is cheaper. Maps are (B, H, W, channels) of bfloat16. In cache a row holds a multiple of 32
 // sites; the zeros at its end are its right margin and the left margin of the next row.
 #include <algorithm>
 
-#include "fused_tiles.h"
+#ifdef __AMX_BF16__
+#include "fused_amx.h"
+#else
+#include "fused_avx512.h"
+#endif
 
 constexpr int LEAD = 64, SLACK = 96;  // sites before and after a map in cache
 constexpr int GROUPS = 16;            // of images, each with its own sums: results do not depend on the number of threads
@@ -15,7 +19,7 @@ struct Tensors {  // null where there is none
     const bf16 *v, *h, *c;                          // (B, H, W, in) twice, (B, H, W, D)
     const float *wv, *wh, *wvh, *wr, *vv, *vh;      // (out, rows, columns, in) each
     const float *bias_v, *bias_h, *bias_r;          // (B, 2p) twice: contexts that are vectors are in them; (p,)
-    bf16 *v_out, *h_out, *y;                        // (B, H, W, p)
+    bf16 *v_out, *h_out, *y, *av, *ah;              // (B, H, W, p) thrice, (B, H, W, 2p) twice
     const bf16 *dv_out, *dh_out, *dy;               // (B, H, W, p)
     bf16 *dv, *dh, *dc;                             // like v, h, c
     float *dwv, *dwh, *dwvh, *dwr, *dvv, *dvh;      // like the weights
@@ -23,21 +27,21 @@ struct Tensors {  // null where there is none
 };
 
 struct Weight {  // (out, rows, taps, in), packed for products with inputs, and transposed for gradients
-    int rows, taps, in, out, chunks, chunks_back;
+    int rows, taps, in, out;
     float *gradient;
     Array<bf16> ahead, back;
     size_t at = 0;  // where the tiles of its gradient begin, [row][tap][in/16][out/16]
     Weight(int rows, int taps, int in, int out, const float *w, float *gradient)
-        : rows(rows), taps(taps), in(in), out(out), chunks((taps * in + 31) / 32), chunks_back((taps * out + 31) / 32),
-          gradient(gradient) {
+        : rows(rows), taps(taps), in(in), out(out), gradient(gradient) {
         const long row = (long)taps * in, all = rows * row;
         if (w) pack(ahead, row, out, [&](int r, int k, int j) { return w[j * all + r * row + k]; });
         if (w && gradient) pack(back, taps * out, in, [&](int r, int k, int j) {
             return w[k % out * all + (rows - 1 - r) * row + (long)(taps - 1 - k / out) * in + j]; });
     }
+    static long size(long K, int N) { return (K + 31) / 32 * tiles(N) * TILE; }  // of a row, packed
     template <class F> void pack(Array<bf16> &to, int K, int N, F value) const {
         const long chunks = (K + 31) / 32, nt = tiles(N);
-        to.assign(rows * chunks * nt * TILE, 0);
+        to.assign(rows * size(K, N), 0);
         for (int r = 0; r < rows; r++)
             for (int k = 0; k < K; k++)
                 for (int j = 0; j < N; j++)
@@ -46,10 +50,10 @@ struct Weight {  // (out, rows, taps, in), packed for products with inputs, and 
     }
     long tap() const { return (long)tiles(in) * tiles(out) * 256; }
     Product with(const bf16 *a, int row = 0) const {
-        return {a, in, ahead.data() + (long)row * chunks * tiles(out) * TILE, chunks};
+        return {a, in, ahead.data() + row * size(taps * in, out), taps * in};
     }
     Product against(const bf16 *a, int row = 0) const {
-        return {a, out, back.data() + (long)row * chunks_back * tiles(in) * TILE, chunks_back};
+        return {a, out, back.data() + row * size(taps * out, in), taps * out};
     }
     void write(const float *sums) const {
         const long mt = tiles(in), nt = tiles(out), n = rows * taps;
@@ -104,14 +108,25 @@ struct Image {  // one image in cache
                 products[n++] = l.v.with(&v[(x - (long)(s.rows - 1 - r) * l.Wp - l.half) * s.in], r);
             if (s.D) products[n++] = l.cv.with(&c[x * s.D]);
             float *a = &av[j * l.P];
-            multiply(a, tiles(l.P), products, n, l.m.bias_v + (long)b * l.P);
+            multiply(a, tiles(l.P), products, n, s.W - j, l.m.bias_v + (long)b * l.P);
             for (int k = 0; k < SITES * l.P; k += 32)
                 _mm512_storeu_si512(&av_row[j * l.P + k], (__m512i)_mm512_cvtne2ps_pbh(load(a + k + 16), load(a + k)));
             products[0] = l.h.with(&h[(x - (s.taps - 1)) * s.in]);
             products[1] = l.vh.with(&av_row[j * l.P]);
             if (s.D) products[2] = l.ch.with(&c[x * s.D]);
-            multiply(&ah[j * l.P], tiles(l.P), products, s.D ? 3 : 2, l.m.bias_h + (long)b * l.P);
+            multiply(&ah[j * l.P], tiles(l.P), products, s.D ? 3 : 2, s.W - j, l.m.bias_h + (long)b * l.P);
         }
+    }
+    void keep(long row) const {  // a_v and a_h of a row, for backward
+        const long n = s.W * l.P;
+        memcpy(l.m.av + row * l.P, av_row.data(), n * 2);
+        for (long k = 0; k < n; k += 16) store(l.m.ah + row * l.P + k, load(&ah[k]));
+    }
+    void recall(long row) {
+        const long n = s.W * l.P;
+        const bf16 *v = l.m.av + row * l.P, *h = l.m.ah + row * l.P;
+        memcpy(av_row.data(), v, n * 2);
+        for (long k = 0; k < n; k += 16) _mm512_storeu_ps(&av[k], load(v + k)), _mm512_storeu_ps(&ah[k], load(h + k));
     }
     void gates(const float *a, bf16 *to, bf16 *copy) const {
         const int p = s.p, W = s.W;
@@ -127,12 +142,13 @@ struct Image {  // one image in cache
         for (int i = 0; i < s.H; i++) {
             const long row = ((long)b * s.H + i) * s.W * s.p, n = s.W * s.p;
             sums(b, i);
+            if (KEPT) keep(((long)b * s.H + i) * s.W);
             gates(ah.data(), l.m.y + row, y_row.data());
             if (s.last) continue;
             gates(av.data(), l.m.v_out + row, nullptr);
             for (int j = 0; j < l.Wp; j += SITES) {
                 Product residual = l.r.with(&y_row[j * s.p]);
-                multiply(&out[j * s.p], tiles(s.p), &residual, 1, l.m.bias_r);
+                multiply(&out[j * s.p], tiles(s.p), &residual, 1, s.W - j, l.m.bias_r);
             }
             const bf16 *from = &h[l.above(i) * s.in];
             for (long k = 0; k < n; k += 16)
@@ -160,7 +176,8 @@ struct Backward {
         if (!s.last) std::fill_n(m.dbias_r + (long)b * s.p, s.p, 0.f);
         for (int i = s.H - 1; i >= 0; i--) {  // upwards: v of a row enters that row and rows below
             const long row = ((long)b * s.H + i) * s.W;
-            im.sums(b, i);
+            if (KEPT) im.recall(row);
+            else im.sums(b, i);
             horizontal(b, i, row), vertical(b, i, row), inputs(i, row), turn(i);
         }
         weights(sums);
@@ -170,7 +187,7 @@ struct Backward {
         if (!last) memcpy(dh_row.data(), m.dh_out + row * p, W * p * 2);
         for (int j = 0; j < l.Wp && !last; j += SITES) {
             Product residual = l.r.against(&dh_row[j * p]);
-            multiply(&back[j * p], tiles(p), &residual, 1);
+            multiply(&back[j * p], tiles(p), &residual, 1, W - j);
         }
         for (int k = 0; k < p; k += 16) {
             Vec sf = set(0), sg = set(0), sr = set(0);
@@ -193,7 +210,7 @@ struct Backward {
         const int p = s.p, P = l.P, W = s.W, last = s.last;
         for (int j = 0; j < l.Wp; j += SITES) {
             Product across = l.vh.against(&dah[(l.below(i) + j) * P]);
-            multiply(&back[j * P], tiles(P), &across, 1);
+            multiply(&back[j * P], tiles(P), &across, 1, W - j);
         }
         for (int k = 0; k < p; k += 16) {
             Vec sf = set(0), sg = set(0);
@@ -215,7 +232,7 @@ struct Backward {
     void product(Product *products, int count, bf16 *to, int channels, bool residual) {
         const int ld = tiles(channels) * 16, W = s.W, p = s.p;
         for (int j = 0; j < l.Wp; j += SITES) {
-            multiply(&back[j * ld], tiles(channels), products, count);
+            multiply(&back[j * ld], tiles(channels), products, count, W - j);
             for (int k = 0; k < count; k++) products[k].a += SITES * l.P;
         }
         for (int q = 0; q < W; q++, to += channels)
@@ -249,7 +266,7 @@ struct Backward {
     void weights(float *sums) {
         const long x = l.above(0);
         auto tap = [&](const Weight &w, int t, const bf16 *a, long pitch, const Array<bf16> &d) {
-            gradient(sums + w.at + t * w.tap(), tiles(w.in), tiles(w.out), a, pitch, d.data(), flat / SITES);
+            gradient(sums + w.at + t * w.tap(), tiles(w.in), tiles(w.out), a, pitch, d.data(), s.H, l.Wp, s.W);
         };
         for (int t = 0; t < s.rows * s.columns; t++) {
             const long r = s.rows - 1 - t / s.columns;
@@ -261,6 +278,8 @@ struct Backward {
         if (s.D) tap(l.cv, 0, &cT[x], l.lines, dav_pairs), tap(l.ch, 0, &cT[x], l.lines, dah_pairs);
     }
 };
+
+extern "C" int gated_keeps() { return KEPT; }
 
 extern "C" void gated_forward(const Sizes *s, const Tensors *m) {
     const Layer layer(*s, *m);

@@ -1,4 +1,4 @@
-"""The gated layer in one pass over memory, for bfloat16 training on CPUs with AMX. See fused_gated.cpp."""
+"""The gated layer in one pass over memory, for bfloat16 training on CPUs with AMX or AVX-512 BF16. See fused_gated.cpp."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from torch import Tensor
 from pixelvae.native import BuildError, build
 
 Layer = Any  # a GatedLayer, whose file imports this one
-FLAGS = ("-march=native", "-fopenmp", "-mamx-tile", "-mamx-bf16", "-mavx512bf16")
+FLAGS = ("-march=native", "-fopenmp", "-mavx512bf16")
+AMX = ("-mamx-tile", "-mamx-bf16")
 TILE = 16  # channels of a tile
 MOST = 15  # largest number of rows or columns of a kernel
 INPUTS = ("v", "h", "c", "wv", "wh", "wvh", "wr", "vv", "vh", "bias_v", "bias_h", "bias_r")
 OUTPUTS = ("v_out", "h_out", "y")
+KEPT = ("av", "ah")  # pre-activations that forward leaves for backward
 SIZES = ("B", "H", "W", "in", "p", "rows", "columns", "taps", "D", "first", "last", "threads")
 
 
@@ -71,7 +73,7 @@ def gated_layer(
     else:
         bias_v = bias_v + (v_context.flatten(1) if isinstance(v_context, Tensor) else v_context)
         bias_h = bias_h + (h_context.flatten(1) if isinstance(h_context, Tensor) else h_context)
-    v_out, h_out, y = gated(
+    v_out, h_out, y, *_ = gated(
         v,
         h,
         c,
@@ -91,11 +93,12 @@ def gated_layer(
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled code, or None without AMX or without a C++ compiler."""
-    if sys.platform != "linux" or not (torch.cpu._is_amx_tile_supported() and torch.cpu._is_avx512_bf16_supported()):
+    """The compiled code, or None without AVX-512 BF16 or without a C++ compiler. It uses AMX where the CPU has it."""
+    if sys.platform != "linux" or not torch.cpu._is_avx512_bf16_supported():
         return None
+    flags = FLAGS + AMX if torch.cpu._is_amx_tile_supported() else FLAGS
     try:
-        path = build(Path(__file__).with_suffix(".cpp"), FLAGS)
+        path = build(Path(__file__).with_suffix(".cpp"), flags)
     except BuildError as error:
         warnings.warn(f"gated layers train unfused, which is slower: {error}", stacklevel=2)
         return None
@@ -116,7 +119,8 @@ class _Sizes(ctypes.Structure):
 
 class _Tensors(ctypes.Structure):
     _fields_ = [
-        (name, c_void_p) for name in (*INPUTS, *OUTPUTS, *(f"d{n}" for n in OUTPUTS), *(f"d{n}" for n in INPUTS))
+        (name, c_void_p)
+        for name in (*INPUTS, *OUTPUTS, *KEPT, *(f"d{n}" for n in OUTPUTS), *(f"d{n}" for n in INPUTS))
     ]
 
 
@@ -143,10 +147,10 @@ def _call(function: str, inputs: list[Tensor], kernel: list[int], others: dict[s
     getattr(library(), function)(ctypes.byref(sizes), ctypes.byref(pointers))
 
 
-def _outputs(v: Tensor, wvh: Tensor, last: bool) -> tuple[Tensor, Tensor, Tensor]:
-    B, _, H, W = v.shape
-    v_out, h_out, y = (_map(B, len(wvh) // 2, H, W) if name == "y" or not last else v.new_empty(0) for name in OUTPUTS)
-    return v_out, h_out, y
+def _outputs(v: Tensor, wvh: Tensor, last: bool) -> list[Tensor]:
+    (B, _, H, W), P, keeps = v.shape, len(wvh), library().gated_keeps()
+    maps = [_map(B, P // 2, H, W) if name == "y" or not last else v.new_empty(0) for name in OUTPUTS]
+    return maps + [_map(B, P, H, W) if keeps else v.new_empty(0) for _ in KEPT]
 
 
 @torch.library.custom_op("pixelvae::gated", mutates_args=())
@@ -164,8 +168,8 @@ def gated(
     bias_h: Tensor,
     bias_r: Tensor,
     kernel: list[int],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """v', h', y of a layer; absent tensors have no elements.
+) -> list[Tensor]:
+    """v', h', y of a layer, and a_v, a_h where they are kept; absent tensors have no elements.
 
     Shape:
         c: (B, D, H, W).  Weights: (out, rows, columns, in) or (out, in).  bias_v, bias_h: (B, 2p).  bias_r: (p,).
@@ -173,26 +177,29 @@ def gated(
     """
     out = _outputs(v, wvh, bool(kernel[-1]))
     inputs = [v, h, c, wv, wh, wvh, wr, vv, vh, bias_v, bias_h, bias_r]
-    _call("gated_forward", inputs, kernel, dict(zip(OUTPUTS, out, strict=True)))
+    _call("gated_forward", inputs, kernel, dict(zip(OUTPUTS + KEPT, out, strict=True)))
     return out
 
 
 @gated.register_fake
-def _(v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _(v: Tensor, *rest: Any) -> list[Tensor]:
     return _outputs(v, rest[4], bool(rest[-1][-1]))
 
 
 @torch.library.custom_op("pixelvae::gated_backward", mutates_args=())
-def gated_backward(gradients: list[Tensor], inputs: list[Tensor], kernel: list[int]) -> list[Tensor]:
+def gated_backward(
+    gradients: list[Tensor], inputs: list[Tensor], kept: list[Tensor], kernel: list[int]
+) -> list[Tensor]:
     """The gradients of all inputs of :func:`gated`; that of bias_r is (B, p), before the sum over examples."""
     out = _gradients(inputs, bool(kernel[-2]))
     given = {f"d{name}": _as_map(x) for name, x in zip(OUTPUTS, gradients, strict=True) if x.numel()}
+    given |= dict(zip(KEPT, kept, strict=True))
     _call("gated_backward", inputs, kernel, given | dict(zip((f"d{name}" for name in INPUTS), out, strict=True)))
     return out
 
 
 @gated_backward.register_fake
-def _(gradients: list[Tensor], inputs: list[Tensor], kernel: list[int]) -> list[Tensor]:
+def _(gradients: list[Tensor], inputs: list[Tensor], kept: list[Tensor], kernel: list[int]) -> list[Tensor]:
     return _gradients(inputs, bool(kernel[-2]))
 
 
@@ -210,16 +217,16 @@ def _gradients(inputs: list[Tensor], first: bool) -> list[Tensor]:
     ]
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs[:-1])
-    ctx.kernel, ctx.shape = inputs[-1], output[-1].shape
+def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:-1], *output[-len(KEPT) :])
+    ctx.kernel, ctx.shape = inputs[-1], output[OUTPUTS.index("y")].shape
 
 
-def _backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-    inputs, last = list(ctx.saved_tensors), ctx.kernel[-1]
+def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Tensor | None, ...]:
+    inputs, kept, last = ctx.saved_tensors[: -len(KEPT)], ctx.saved_tensors[-len(KEPT) :], ctx.kernel[-1]
     zeros = [inputs[0].new_zeros(0 if last and name != "y" else ctx.shape) for name in OUTPUTS]
-    given = [zero if x is None else x for x, zero in zip(gradients, zeros, strict=True)]
-    found = gated_backward(given, inputs, ctx.kernel)
+    given = [zero if x is None else x for x, zero in zip(gradients, zeros, strict=False)]
+    found = gated_backward(given, list(inputs), list(kept), ctx.kernel)
     found[-1] = found[-1].sum(0)
     wanted = [x.numel() > 0 and d.numel() > 0 for x, d in zip(inputs, found, strict=True)]
     return *(d.to(x.dtype) if want else None for x, d, want in zip(inputs, found, wanted, strict=True)), None

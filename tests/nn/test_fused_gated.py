@@ -22,7 +22,7 @@ from pixelvae.training.options import TrainingOptions
 from pixelvae.training.trainer import Trainer
 from small_runs import small_data
 
-pytestmark = pytest.mark.skipif(fused_gated.library() is None, reason="needs a CPU with AMX and a C++ compiler")
+pytestmark = pytest.mark.skipif(fused_gated.library() is None, reason="needs a CPU with AVX-512 BF16 and a C++ compiler")
 autocast = partial(torch.autocast, "cpu", torch.bfloat16)
 B, D = 3, 16
 WINDOWS = {"2x3": (2, 3, 2), "1x1": (1, 1, 1), "4x7": (4, 7, 4), "3x5": (3, 5, 1)}
