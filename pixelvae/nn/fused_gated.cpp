@@ -4,7 +4,7 @@
 // sites; the zeros at its end are its right margin and the left margin of the next row.
 #include <algorithm>
 
-#ifdef __AMX_BF16__
+#ifdef AMX
 #include "fused_amx.h"
 #else
 #include "fused_avx512.h"

@@ -1,4 +1,4 @@
-"""The gated layer in one pass over memory, for bfloat16 training on CPUs with AMX or AVX-512 BF16. See fused_gated.cpp."""
+"""The gated layer in one pass over memory, for bfloat16 training on CPUs with AMX or AVX-512 BF16."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pixelvae.native import BuildError, build
 
 Layer = Any  # a GatedLayer, whose file imports this one
 FLAGS = ("-march=native", "-fopenmp", "-mavx512bf16")
-AMX = ("-mamx-tile", "-mamx-bf16")
+AMX = ("-mamx-tile", "-mamx-bf16", "-DAMX")
 TILE = 16  # channels of a tile
 MOST = 15  # largest number of rows or columns of a kernel
 INPUTS = ("v", "h", "c", "wv", "wh", "wvh", "wr", "vv", "vh", "bias_v", "bias_h", "bias_r")
@@ -94,11 +94,16 @@ def gated_layer(
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled code, or None without AVX-512 BF16 or without a C++ compiler. It uses AMX where the CPU has it."""
+    return compiled(amx=torch.cpu._is_amx_tile_supported())
+
+
+@cache
+def compiled(amx: bool) -> ctypes.CDLL | None:
+    """The code whose products run on AMX tiles, or on AVX-512 vectors."""
     if sys.platform != "linux" or not torch.cpu._is_avx512_bf16_supported():
         return None
-    flags = FLAGS + AMX if torch.cpu._is_amx_tile_supported() else FLAGS
     try:
-        path = build(Path(__file__).with_suffix(".cpp"), flags)
+        path = build(Path(__file__).with_suffix(".cpp"), FLAGS + AMX if amx else FLAGS)
     except BuildError as error:
         warnings.warn(f"gated layers train unfused, which is slower: {error}", stacklevel=2)
         return None
@@ -119,8 +124,7 @@ class _Sizes(ctypes.Structure):
 
 class _Tensors(ctypes.Structure):
     _fields_ = [
-        (name, c_void_p)
-        for name in (*INPUTS, *OUTPUTS, *KEPT, *(f"d{n}" for n in OUTPUTS), *(f"d{n}" for n in INPUTS))
+        (name, c_void_p) for name in (*INPUTS, *OUTPUTS, *KEPT, *(f"d{n}" for n in OUTPUTS), *(f"d{n}" for n in INPUTS))
     ]
 
 

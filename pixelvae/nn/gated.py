@@ -102,7 +102,7 @@ class GatedLayer(nn.Module):
 
 
 def fuse(model: nn.Module) -> None:
-    """Train the gated layers of suitable sizes in native code, if there are AMX and a C++ compiler."""
+    """Train the gated layers of suitable sizes in native code, given AVX-512 BF16 and a C++ compiler."""
     layers = [m for m in model.modules() if isinstance(m, GatedLayer) and fused_gated.fits(m)]
     if layers and fused_gated.library() is not None:
         for layer in layers:

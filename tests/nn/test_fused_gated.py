@@ -22,10 +22,17 @@ from pixelvae.training.options import TrainingOptions
 from pixelvae.training.trainer import Trainer
 from small_runs import small_data
 
-pytestmark = pytest.mark.skipif(fused_gated.library() is None, reason="needs a CPU with AVX-512 BF16 and a C++ compiler")
+pytestmark = pytest.mark.skipif(fused_gated.library() is None, reason="needs AVX-512 BF16 and a C++ compiler")
+UNITS = [False, True] if torch.cpu._is_amx_tile_supported() else [False]
 autocast = partial(torch.autocast, "cpu", torch.bfloat16)
 B, D = 3, 16
 WINDOWS = {"2x3": (2, 3, 2), "1x1": (1, 1, 1), "4x7": (4, 7, 4), "3x5": (3, 5, 1)}
+
+
+@pytest.fixture(params=UNITS, ids=lambda amx: "AMX" if amx else "AVX-512")
+def unit(request, monkeypatch):
+    """Every unit of this CPU that multiplies bfloat16."""
+    monkeypatch.setattr(fused_gated, "library", lambda: fused_gated.compiled(amx=request.param))
 
 
 def contexts(kind, p, sites):
@@ -66,6 +73,7 @@ CASES = [
 ]
 
 
+@pytest.mark.usefixtures("unit")
 @pytest.mark.parametrize(("window", "kind", "p", "sites", "first", "last"), CASES)
 def test_it_is_the_layer_within_rounding(window, kind, p, sites, first, last):
     """Outputs and every gradient are as near to float64 as bfloat16 autocast is, with and without a mask."""
@@ -91,6 +99,7 @@ def network(context_dim=0, **options):
     return GatedPixelCNN(DataSpec((1, 8, 8), levels=2), 1, context_dim, **options)
 
 
+@pytest.mark.usefixtures("unit")
 @pytest.mark.parametrize("kind", ["vector", "map"])
 def test_results_do_not_depend_on_threads_nor_on_the_run(kind, threads):
     """Bit for bit, forward and backward."""
