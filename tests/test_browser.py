@@ -45,8 +45,14 @@ def test_curves_are_served(tensorboard):
 
 def test_pictures_are_served(tensorboard):
     tags = set(webdriver.ask(f"{tensorboard}/data/plugin/images/tags")["small"])
-    assert {"samples", "reconstructions", "interpolations", "latents/tsne", "latents/traversals"} <= tags
-    query = urllib.parse.urlencode({"run": "small", "tag": "samples", "sample": 0})
+    assert {
+        "validation/samples",
+        "validation/reconstructions",
+        "validation/interpolations",
+        "latents/tsne",
+        "latents/traversals",
+    } <= tags
+    query = urllib.parse.urlencode({"run": "small", "tag": "validation/samples", "sample": 0})
     found = webdriver.ask(f"{tensorboard}/data/plugin/images/images?{query}")
     with urllib.request.urlopen(f"{tensorboard}/data/plugin/images/individualImage?{found[-1]['query']}") as answer:
         Image.open(io.BytesIO(answer.read())).verify()

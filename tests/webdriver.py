@@ -10,6 +10,7 @@ import urllib.request
 from contextlib import contextmanager
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+OFFLINE = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 
 DEEP_TEXT = """
 function text(node) {
@@ -112,7 +113,7 @@ def browser(width=1400, height=900):
     with running(["chromedriver", f"--port={port}"], lambda: ask(f"{driver}/status")["value"]["ready"]):
         options = {
             "binary": next(filter(None, map(shutil.which, BROWSERS))),
-            "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader"],
+            "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", *OFFLINE],
         }
         options["args"].append(f"--window-size={width},{height}")
         answer = ask(f"{driver}/session", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}})

@@ -77,7 +77,7 @@ def main(
         levels=model.spec.levels,
         labels=label_texts(y, examples.class_names),
         title=f"Completions of {split} images",
-        caption=f"Blue was hidden from the model{', the label is given' if model.spec.num_classes else ''}; {how}. "
+        caption=f"Striped rows are hidden{', the label is given' if model.spec.num_classes else ''}; {how}. "
         + origin(checkpoint, f"seed {seed}"),
     )
     tensors = {"x": x.to(model.spec.storage_dtype), "draws": draws.to(model.spec.storage_dtype), "known": known, "y": y}

@@ -177,7 +177,7 @@ def planes(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
             classes,
             class_names=names,
             title="Latents in the plane: t-SNE",
-            caption=f"{what}{coloured}. Who is near whom means something here, far distances do not. {look.how}",
+            caption=f"{what}{coloured}. Nearest points are close in h; large distances have no meaning. {look.how}",
         ),
     }
     facts = {"pca_variance_shares": [round(share, 4) for share in shares.tolist()]}
@@ -279,8 +279,8 @@ def completed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         levels=look.model.spec.levels,
         labels=label_texts(y, look.class_names),
         title="Completion of half-hidden images",
-        caption="Blue was hidden from the model, encoder and decoder alike: h ~ q(h|x) and the hidden rows are drawn "
-        f"in turn, {ROUNDS} times, from an image whose hidden rows are 0 on (Rezende et al. 2014, appendix F)."
+        caption="Striped rows are hidden from encoder and decoder. h ~ q(h|x) and the hidden rows are drawn in turn, "
+        f"{ROUNDS} times; at first the hidden rows are 0 (Rezende et al. 2014, appendix F)."
         f"{look.given} {look.how}",
     )
     return {"completion": figure}, {"completions": drawn.to(look.model.spec.storage_dtype), "known": known}, {}

@@ -30,7 +30,7 @@ GAP, WIDE_GAP, MARGIN = 8, 44, 30  # pixels: between images, between groups of c
 TITLE, TEXT, SMALL = 11, 9, 8  # points
 LINE = 36  # pixels from one line of a caption to the next
 INK, FAINT = "#222222", "#6b6b6b"
-HIDDEN_COLOUR = (176, 204, 232)
+HIDDEN_COLOUR, STRIPE = (176, 204, 232), 20  # with white stripes, so many pixels apart
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito: safe for the colour-blind
 
 
@@ -55,7 +55,8 @@ def image_grid(
     """A grid of images with a title, labels and a caption.
 
     Args:
-        rows: Integer levels, one tensor for each row, of any lengths; ``HIDDEN`` marks a pixel that was not shown.
+        rows: Integer levels, one tensor for each row, of any lengths; ``HIDDEN`` marks a pixel that was not shown,
+            which is striped: a plain colour could be one of the image.
         levels: K, the number of levels.
         title: Title, above the grid.
         caption: Caption, below the grid; it is wrapped.
@@ -89,8 +90,11 @@ def image_grid(
     tops = [row * (height * scale + GAP) for row in range(len(rows))]
     canvas = np.full((tops[-1] + height * scale, lefts[-1] + width * scale, 3), 255, np.uint8)
     for top, row in zip(tops, rows, strict=True):
-        for left, tile in zip(lefts, to_rgb(row, levels), strict=False):
-            canvas[top : top + height * scale, left : left + width * scale] = tile.repeat(scale, 0).repeat(scale, 1)
+        hidden = (row == HIDDEN).all(1).cpu().numpy()
+        for left, tile, unseen in zip(lefts, to_rgb(row, levels), hidden, strict=False):
+            large = tile.repeat(scale, 0).repeat(scale, 1)
+            large[unseen.repeat(scale, 0).repeat(scale, 1) & _stripes(*large.shape[:2])] = 255
+            canvas[top : top + height * scale, left : left + width * scale] = large
     above = 44 * bool(column_labels) + 56 * any(group.heading for group in groups)
     figure, axes = _frame(canvas, title, caption, max(map(len, row_labels), default=0), above)
     if row_labels:
@@ -219,6 +223,12 @@ def save_picture(path: Path, figure: Figure, tensors: Mapping[str, Tensor], sett
     metadata = {"settings": json.dumps(settings, default=str)}  # one entry, because safetensors permutes several
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path.with_suffix(".safetensors"), safetensors_bytes(plain, metadata))
+
+
+def _stripes(height: int, width: int) -> npt.NDArray[np.bool_]:
+    """Diagonal stripes, two in five pixels wide. (H, W)."""
+    rows, columns = np.ogrid[:height, :width]
+    return np.asarray((rows + columns) % STRIPE * 5 < STRIPE * 2)
 
 
 def _join(*parts: Tensor) -> Tensor:

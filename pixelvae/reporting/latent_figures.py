@@ -41,6 +41,9 @@ LETTERS = 96  # in a line of the caption
 MAX_NAMED = 20
 """Maximum number of classes with a legend and a name at their points; with more, a colour bar."""
 
+AROUND = 15
+"""Points around the median of a class. Its name is there only if it leads among them."""
+
 
 def cloud(
     points: Tensor,
@@ -51,7 +54,7 @@ def cloud(
     axis_labels: Sequence[str] = (),
     caption: str = "",
 ) -> Figure:
-    """A scatter plot in the plane, coloured by class, with a legend and each class name at the median of its points.
+    """A scatter plot in the plane, coloured by class, with a legend and class names at the medians of their points.
 
     Without classes all points have one colour; with more than ``MAX_NAMED`` classes a colour bar replaces the legend.
 
@@ -199,6 +202,12 @@ def _hide_overlapping_names(figure: Figure, axes: Axes) -> None:
         kept += [box] if text.get_visible() else []
 
 
+def _leads(place: Tensor, points: Tensor, classes: Tensor, number: int) -> bool:
+    """Whether a class is the most frequent one among the points around a place, so that its name tells about them."""
+    around = (points - place).square().sum(1).argsort()[:AROUND]
+    return int(classes[around].mode().values) == number
+
+
 def _scatter(axes: Axes, points: Tensor, classes: Tensor | None, names: dict[int, str]) -> None:
     """All points in the order of the data, so that no class covers the others; class names and legend."""
     x, y = points.T.tolist()
@@ -217,7 +226,10 @@ def _scatter(axes: Axes, points: Tensor, classes: Tensor | None, names: dict[int
     outline: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
     for number, colour in colours.items():
         scatter([], [], color=colour, s=30, label=names[number])
-        across, up = points[classes == number].median(0).values.tolist()
+        middle = points[classes == number].median(0).values
+        if not _leads(middle, points, classes, number):
+            continue
+        across, up = middle.tolist()
         size = TITLE if len(names[number]) <= 3 else SMALL
         text = axes.text(
             across, up, names[number], fontsize=size, fontweight="bold", color=INK, ha="center", va="center"

@@ -158,7 +158,8 @@ class TensorBoardObserver(Observer):
         if self.pictures_every and self.validations % self.pictures_every == 0:
             figures = self.pictures(model) if self.rate is None else self.sounds(model, self.rate)
             for name, figure in figures.items():
-                self.writer.add_image(name, render(figure), step, dataformats="HWC")
+                # Beside the validation curves: groups are in alphabetical order, and training comes first.
+                self.writer.add_image(f"validation/{name}", render(figure), step, dataformats="HWC")
         self.validations += 1
         self.writer.flush()
 

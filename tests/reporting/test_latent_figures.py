@@ -29,7 +29,8 @@ def large(x, high, scale):
 
 
 def test_a_cloud_has_every_point_in_its_class_s_colour():
-    points, classes = torch.randn(50, 2), torch.arange(50) % 5 + 3
+    classes = torch.arange(50) % 5 + 3
+    points = torch.randn(50, 2) + 20 * classes[:, None]
     figure = cloud(points, classes, title="Title", axis_labels=["one", "two"], caption="Caption")
     axes = figure.axes[0]
     drawn = axes.collections[0]
@@ -45,16 +46,32 @@ def test_a_cloud_has_every_point_in_its_class_s_colour():
 
 def test_a_cloud_shows_the_names_of_classes():
     names = ["aeroplane", "bird", "cat"]
-    figure = cloud(torch.randn(30, 2), torch.tensor([0, 2]).repeat(15), title="t", class_names=names)
+    figure = cloud(
+        torch.randn(30, 2) + 9 * torch.tensor([[0], [1]]).repeat(15, 1),
+        torch.tensor([0, 2]).repeat(15),
+        title="t",
+        class_names=names,
+    )
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["aeroplane", "cat"]
     assert {text.get_text() for text in axes.texts} == {"aeroplane", "cat"}
 
 
+def test_a_name_stands_only_where_its_class_leads():
+    """Two classes apart from each other, and two that are mixed: there the legend alone can tell."""
+    classes = torch.arange(200) % 4
+    points = torch.randn(200, 2) + torch.tensor([[9.0, 0], [-9, 0], [0, 9], [0, 9]])[classes]
+    points[classes == 3] = points[classes == 2]
+    points[classes == 2, 0] += torch.linspace(-4, 4, 50)
+    shown = {text.get_text() for text in cloud(points, classes, title="t").axes[0].texts}
+    assert shown == {"0", "1", "3"}
+
+
 def test_names_of_classes_do_not_cover_one_another():
     names = ["one long name", "another long name", "a third long name"]
-    points = torch.tensor([[0.0, 0.0], [0.01, 0.0], [5.0, 5.0]])
-    texts = cloud(points, torch.arange(3), title="t", class_names=names).axes[0].texts
+    points = torch.tensor([[0.0, 0.0], [0.01, 0.0], [5.0, 5.0]]).repeat_interleave(20, 0)
+    points += 0.001 * torch.arange(60)[:, None]
+    texts = cloud(points, torch.arange(3).repeat_interleave(20), title="t", class_names=names).axes[0].texts
     assert [text.get_visible() for text in texts] == [True, False, True]
 
 

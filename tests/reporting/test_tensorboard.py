@@ -56,7 +56,7 @@ def test_a_run_shows_its_curves_pictures_and_configuration(tmp_path):
     for name in ("kl_per_latent_nats", "information_per_latent_nats"):
         assert [event.step for event in events.Histograms(f"validation/{name}")] == [4, 5]
     for name in ("samples", "reconstructions", "interpolations"):
-        assert [event.step for event in events.Images(name)] == [4, 5]
+        assert [event.step for event in events.Images(f"validation/{name}")] == [4, 5]
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "    latent_dim: 3\n" in text
     assert {tag.split("/")[0] for tag in events.Tags()["scalars"]} == {"train", "validation"}, "no single points"
@@ -110,13 +110,15 @@ def test_a_prior_whose_kl_is_one_number_shows_no_kl_of_each_latent(tmp_path):
 
 def test_a_model_without_latents_shows_samples_only(tmp_path):
     events, _ = observed(tmp_path, WITHOUT_LATENTS)
-    assert events.Tags()["images"] == ["samples"]
+    assert events.Tags()["images"] == ["validation/samples"]
     assert events.Tags()["histograms"] == []
 
 
 def test_a_model_that_sees_no_labels_shows_all_pictures(tmp_path):
     events, _ = observed(tmp_path, UNCONDITIONAL)
-    assert sorted(events.Tags()["images"]) == ["interpolations", "reconstructions", "samples"]
+    assert sorted(events.Tags()["images"]) == [
+        f"validation/{name}" for name in ("interpolations", "reconstructions", "samples")
+    ]
 
 
 @pytest.mark.parametrize("available", [1, 2, 3, 5])
@@ -148,7 +150,7 @@ def test_pictures_change_with_the_model_only(tmp_path):
     observer.on_validation(2, small_model(seed=1).eval(), bounds)
     observer.close()
     for name in ("samples", "reconstructions", "interpolations"):
-        first, second, other = (image.encoded_image_string for image in read(tmp_path).Images(name))
+        first, second, other = (image.encoded_image_string for image in read(tmp_path).Images(f"validation/{name}"))
         assert first == second != other
 
 
@@ -208,7 +210,7 @@ def test_sounds_can_be_heard_and_seen(tmp_path, latents):
     observer.close()
     events = read(tmp_path)
     names = ["samples", "reconstructions"] if latents else ["samples"]
-    assert events.Tags()["images"] == names
+    assert events.Tags()["images"] == [f"validation/{name}" for name in names]
     tags = {f"samples/{i}/0" for i in range(4)}
     tags |= {f"reconstructions/{i}/{j}" for i in range(4) for j in range(3)} if latents else set()
     assert set(events.Tags()["audio"]) == tags
