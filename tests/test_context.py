@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from families import CONTEXTS, by_name, random_labels
 from pixelvae import DataSpec, SpatialContext, TemporalContext, VectorContext
@@ -88,3 +89,28 @@ def test_a_series_is_as_long_as_the_sound(length, stride):
     series, other = context(torch.zeros(1, LATENT_DIM)), context(torch.ones(1, LATENT_DIM))
     assert series.shape == (1, 2, length)
     assert (series != other).all()
+
+
+def test_a_spatial_context_is_its_formula():
+    """Of an odd image, whose maps have the sizes 2x2, 4x3 and 7x5: rounded up at every halving."""
+    context = SpatialContext(DataSpec((1, 7, 5), 2, (3,)), 2, channels=(4, 3, 2))
+    assert context.sizes == [(2, 2), (4, 3), (7, 5)]
+    h, y = torch.randn(5, 2), torch.tensor([[0], [1], [2], [0], [1]])
+    found = context.linear(torch.cat([h, F.one_hot(y[:, 0], 3)], 1)).view(5, 4, 2, 2)
+    found = found + context.residual.second(F.silu(context.residual.first(F.silu(found))))
+    for conv, (rows, columns) in zip(context.convs, context.sizes[1:], strict=True):
+        i = torch.arange(rows) * found.shape[2] // rows  # the nearest row of the smaller map
+        j = torch.arange(columns) * found.shape[3] // columns
+        found = conv(F.silu(found)[:, :, i][..., j])
+    torch.testing.assert_close(context(h, y), found, rtol=0, atol=1e-12)
+
+
+def test_a_temporal_context_is_its_formula():
+    """A series of 3 places is stretched by 4 and again by 4, then cut at the end of the sound."""
+    context = TemporalContext(DataSpec((1, 37), 2), 2, channels=(4, 3, 2), stride=4)
+    h = torch.randn(5, 2)
+    found = context.linear(h).view(5, 4, 3)
+    found = found + context.residual.second(F.silu(context.residual.first(F.silu(found))))
+    for layer in context.stretches:
+        found = F.conv_transpose1d(F.silu(found), layer.weight, layer.bias, stride=4, padding=2)
+    torch.testing.assert_close(context(h), found[..., :37], rtol=0, atol=1e-12)

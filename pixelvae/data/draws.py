@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 Words = npt.NDArray[np.uint64]
 
@@ -56,6 +57,19 @@ def path_key(*path: int) -> Words:
     for counter in path:
         key = splitmix64(key, np.array([counter], np.uint64))
     return key
+
+
+def generator(*path: int) -> torch.Generator:
+    """A generator of torch for a path of counters such as ``(seed, step)``.
+
+    The key is hashed to 32 bits, for of a larger seed torch's CPU generator reads the lower 32 bits alone.
+
+    Example:
+        >>> first, second = (torch.rand(1, generator=generator(seed, 0)) for seed in (0, 1))
+        >>> bool(first == second)
+        False
+    """
+    return torch.Generator().manual_seed(int(path_key(*path)[0] >> np.uint64(32)))
 
 
 def permutation(num_examples: int, *path: int) -> npt.NDArray[np.int64]:

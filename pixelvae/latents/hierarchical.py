@@ -102,6 +102,10 @@ class HierarchicalPrior(Prior):
 
     def conditionals(self, levels: Levels) -> DiagonalNormal:
         """p(z_t | z_<t, z_top) of all sites at once; loc and scale are (B, c, H, W)."""
+        with torch.autocast(levels.map.device.type, enabled=False):  # bfloat16 is too coarse for a density
+            return self._conditionals(levels)
+
+    def _conditionals(self, levels: Levels) -> DiagonalNormal:
         gates: list[Tensor] | list[float] = [0.0] * len(self.gate_widths)
         if self.top_dim:
             gates = list(self.projection(levels.top)[:, :, None, None].split(self.gate_widths, dim=1))
@@ -115,8 +119,7 @@ class HierarchicalPrior(Prior):
 
     def log_prob_map(self, levels: Levels) -> Tensor:
         """log p(map | top) in nats, (B,)."""
-        with torch.autocast(levels.map.device.type, enabled=False):  # bfloat16 is too coarse for a density
-            return self.conditionals(levels).log_prob(levels.map).flatten(1).sum(1)
+        return self.conditionals(levels).log_prob(levels.map).flatten(1).sum(1)
 
     def log_prob(self, h: Tensor) -> Tensor:
         """log p(h) in nats. (B, D) -> (B,)."""

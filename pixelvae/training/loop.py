@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pixelvae.checkpoint import CheckpointError, Progress, load_training, save_model
+from pixelvae.data.draws import generator
 from pixelvae.data.splits import BatchKey, DataSet
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import Bounds, evaluate_bound
@@ -215,8 +216,8 @@ class _Loop:
 
     def others(self) -> tuple[Tensor, Tensor]:
         """Random training examples of this step, the same on every rank: see :class:`Objective`."""
-        generator = torch.Generator().manual_seed((self.trainer.seed << 32) + self.trainer.step)
-        indices = torch.randint(len(self.data.train), (NUM_OTHERS,), generator=generator)
+        source = generator(self.trainer.seed, self.trainer.step, 1)  # apart from the noise of this step
+        indices = torch.randint(len(self.data.train), (NUM_OTHERS,), generator=source)
         return self.data.train[BatchKey(indices, epoch=self.trainer.step)]
 
     def is_due(self) -> bool:

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from pixelvae.boundary import require_batch
 from pixelvae.checkpoint import Progress
+from pixelvae.data.draws import generator
 from pixelvae.devices import send, send_levels, set_numerics
 from pixelvae.distributed import World, autocast, resolve_precision
 from pixelvae.models.base import Bound, GenerativeModel
@@ -145,8 +146,7 @@ class Trainer:
 
     def noise(self, batch_size: int) -> Tensor:
         """This rank's rows of the noise of the joint batch, which depends on seed and step only."""
-        generator = torch.Generator().manual_seed((self.seed << 32) + self.step)
-        joint = self.model.draw_noise(batch_size * self.world.size, generator)
+        joint = self.model.draw_noise(batch_size * self.world.size, generator(self.seed, self.step))
         return joint.chunk(self.world.size)[self.world.rank]
 
     def update(self, x: Tensor, y: Tensor, others: Callable[[], tuple[Tensor, Tensor]] | None = None) -> Measurement:

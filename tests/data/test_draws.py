@@ -5,9 +5,10 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import chi2_contingency, chisquare
 
-from pixelvae.data.draws import path_key, permutation, splitmix64, uniform
+from pixelvae.data.draws import generator, path_key, permutation, splitmix64, uniform
 
 NEVER = 1e-4  # p-value below which a fair draw is not believed; all seeds are fixed, so it cannot flicker
 
@@ -57,6 +58,13 @@ def test_a_row_depends_on_its_own_index_alone() -> None:
 def test_each_word_of_the_path_matters() -> None:
     paths = [(), (0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0)]
     assert len({int(path_key(*path)[0]) for path in paths}) == len(paths)
+
+
+def test_a_generator_is_of_its_whole_path() -> None:
+    """Seeds alone and steps alone give other numbers; torch's own generator forgets the upper half of a seed."""
+    paths = [(seed, step) for seed in range(5) for step in range(5)] + [(0, 0, 1), (2**32,), (2**33,)]
+    assert len({torch.rand(1, generator=generator(*path)).item() for path in paths}) == len(paths)
+    assert torch.equal(torch.rand(3, generator=generator(7, 1)), torch.rand(3, generator=generator(7, 1)))
 
 
 def test_all_permutations_are_equally_frequent() -> None:
