@@ -14,7 +14,7 @@ MAX_WIDTH = 2**20
 """Maximum number of features, latents, components or levels."""
 
 MAX_COUNT = 2**31 - 1
-"""Maximum number of steps and of examples: seed and step share the 64 bits of a generator's seed."""
+"""Maximum number of steps and of examples."""
 
 
 def require(
