@@ -1,4 +1,4 @@
-"""A checkpoint is a folder: model.safetensors, config.yaml, training.pt. Loading it runs no code from it."""
+"""Checkpoints: folders of model.safetensors, config.yaml and training.pt. Loading runs no code from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pixelvae.weights import Budget, CheckpointError, read_metadata, read_weight
 
 
 class Progress(NamedTuple):
-    """How far the weights in a checkpoint have been trained."""
+    """Steps, images and seconds of training of the weights in a checkpoint."""
 
     step: int = 0
     images_seen: int = 0
@@ -38,17 +38,17 @@ def save_model(
     progress: Progress,
     training: Mapping[str, Any] | None = None,
 ) -> None:
-    """Replace a folder by a checkpoint; the old one stays until the new one is whole.
+    """Replace a folder atomically by a checkpoint.
 
     Args:
-        folder: Where to; made if need be. What else it holds is removed.
-        model: The weights to keep, on any device.
+        folder: The folder, created if needed. Its other content is removed.
+        model: The model whose weights are saved, on any device.
         config: The resolved configuration, of plain YAML types.
-        progress: Kept in the weights' metadata.
-        training: All that a run needs to resume exactly, for training.pt; None leaves it out.
+        progress: Progress of training, saved in the metadata of the weights.
+        training: The complete training state, for exact resumption from training.pt; None omits the file.
 
     Raises:
-        StorageError: If it cannot be written; the old checkpoint stays.
+        StorageError: If it cannot be written; the old checkpoint remains.
     """
     files = {"config.yaml": dump_yaml(config)}
     metadata = {"spec": json.dumps(model.spec._asdict()), "progress": json.dumps(progress._asdict())}
@@ -61,7 +61,7 @@ def save_model(
 
 
 def is_run(out: Path) -> bool:
-    """Whether a folder holds a run that can be resumed: a whole OUT/last with training.pt."""
+    """Whether a folder holds a run that can be resumed: a complete OUT/last with training.pt."""
     return (whole_folder(out / "last") / "training.pt").is_file()
 
 
@@ -69,11 +69,11 @@ def load_training(folder: Path, device: torch.device) -> dict[str, Any]:
     """Read training.pt without running code from it.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, or holds anything but plain training state.
+        CheckpointError: If the file is missing, damaged, or contains anything but plain training state.
     """
     path = whole_folder(folder) / "training.pt"
     if not path.is_file():
-        raise CheckpointError(f"{path} is not there: nothing to resume; start the run without resume")
+        raise CheckpointError(f"{path} does not exist: nothing to resume; start the run without resume")
     with explained(path, "read"):
         content = path.read_bytes()
     weights = path.with_name("model.safetensors")
@@ -83,49 +83,49 @@ def load_training(folder: Path, device: torch.device) -> dict[str, Any]:
             raise CheckpointError(f"{path} is damaged: its bytes are not those that were saved; use another checkpoint")
     try:
         return torch.load(BytesIO(content), map_location=device, weights_only=True)
-    except Exception as error:  # torch raises many kinds here; all mean the same to the user
+    except Exception as error:  # torch raises many types of error here
         reason = str(error).split("\n", 1)[0]
         raise CheckpointError(f"{path} cannot be read ({reason}); it is truncated or not a training state") from error
 
 
 def checkpoint_folder(folder: str | Path) -> Path:
-    """The checkpoint that a path names: itself, the best one of a run's folder, or that of a published model.
+    """The checkpoint of a path: the path itself, the best one of a run's folder, or that of a published model.
 
     Raises:
-        CheckpointError: If a run has no best checkpoint yet; names the one that it has. If the weights of a published
-            model cannot be fetched.
+        CheckpointError: If a run has no best checkpoint yet (the message gives the one it has), or the weights of a
+            published model cannot be downloaded.
     """
     given, folder = folder, whole_folder(Path(folder))
     if not folder.exists() and (published := published_folder(given)) is not None:
         return published
     if (folder / "model.safetensors").is_file():
-        return folder  # config.yaml does not tell: a run that was evaluated has one beside its metrics
+        return folder  # config.yaml is no criterion: an evaluated run has one beside its metrics
     best, last = whole_folder(folder / "best"), whole_folder(folder / "last")
     if best.is_dir():
         return best
     if last.is_dir():
-        raise CheckpointError(f"{folder} has no best checkpoint, for it was never validated; open {folder / 'last'}")
+        raise CheckpointError(f"{folder} has no best checkpoint, as it was never validated; open {folder / 'last'}")
     return folder
 
 
 def load(folder: str | Path, *, device: str | torch.device = "cpu", classes: Sequence[type] = ()) -> GenerativeModel:
-    """The trained model in a checkpoint, in evaluation mode without gradients; ``train()`` gives gradients back.
+    """Load a trained model in evaluation mode without gradients; ``train()`` enables gradients.
 
     Args:
-        folder: The folder of a run, of which the best checkpoint is taken, or of a checkpoint, such as RUN/last; or
-            the name of a published model, such as mnist/pixelvae_flow, whose weights are downloaded once.
-        device: Where to put the model.
-        classes: Classes from outside the package that the checkpoint may name, such as a decoder of your own.
+        folder: The folder of a run (the best checkpoint is loaded), or of a checkpoint, such as RUN/last; or the name
+            of a published model, such as mnist/pixelvae_flow, whose weights are downloaded once.
+        device: Device of the model.
+        classes: Classes from outside the package that the checkpoint may name, such as your own decoder.
 
     Raises:
-        CheckpointError: If a file is missing, truncated, foreign, or written by a newer version, or if a class is
-            neither pixelvae's own nor among ``classes``.
+        CheckpointError: If a file is missing, truncated, not pixelvae's, or written by a newer version, or if a class
+            is neither pixelvae's own nor among ``classes``.
 
     Example:
         >>> load("runs/none")
         Traceback (most recent call last):
         ...
-        pixelvae.weights.CheckpointError: runs/none/config.yaml is not there: is this a checkpoint folder?
+        pixelvae.weights.CheckpointError: runs/none/config.yaml does not exist: is this a checkpoint folder?
     """
     folder = checkpoint_folder(folder)
     config = load_config(folder)
@@ -140,7 +140,7 @@ def load_weights(model: GenerativeModel, folder: str | Path) -> None:
     """Copy the weights of a checkpoint into a model, to train it further.
 
     Raises:
-        CheckpointError: If the checkpoint lacks a weight of the model, has one more, or one of another shape.
+        CheckpointError: If names or shapes of the weights differ from those of the model.
     """
     folder = checkpoint_folder(folder)
     given = read_weights(folder / "model.safetensors")[0]
@@ -162,14 +162,14 @@ def load_weights(model: GenerativeModel, folder: str | Path) -> None:
 
 
 def load_config(folder: str | Path) -> dict[str, Any]:
-    """The resolved configuration of a checkpoint, of plain types.
+    """Read the resolved configuration of a checkpoint, of plain types.
 
     Raises:
         CheckpointError: If config.yaml is missing or not a plain configuration.
     """
     path = checkpoint_folder(folder) / "config.yaml"
     if not path.is_file():
-        raise CheckpointError(f"{path} is not there: is this a checkpoint folder?")
+        raise CheckpointError(f"{path} does not exist: is this a checkpoint folder?")
     try:
         config = read_yaml(path)
     except ValueError as error:
@@ -180,7 +180,7 @@ def load_config(folder: str | Path) -> dict[str, Any]:
 
 
 def load_progress(folder: str | Path) -> Progress:
-    """How far the weights of a checkpoint have been trained.
+    """Read the steps, images and seconds of training of a checkpoint.
 
     Raises:
         CheckpointError: If model.safetensors is missing, damaged or foreign.
@@ -195,15 +195,15 @@ def load_progress(folder: str | Path) -> Progress:
 
 
 def load_data(folder: str | Path, *, classes: Sequence[type] = ()) -> DataSet:
-    """The data set that a checkpoint was trained on, from its configuration.
+    """Load the data set on which a checkpoint was trained, from its configuration.
 
     Args:
         folder: As for :func:`load`.
         classes: Classes from outside the package that the checkpoint may name.
 
     Raises:
-        CheckpointError: If the configuration names no data set, one that no configuration holds, or one that is
-            neither pixelvae's own nor among ``classes``.
+        CheckpointError: If the configuration has no data set or one of tensors in memory, or if the class is neither
+            pixelvae's own nor among ``classes``.
     """
     folder = checkpoint_folder(folder)
     entry = load_config(folder).get("data") or {"class_path": "pixelvae.TensorData"}
@@ -219,7 +219,7 @@ def load_data(folder: str | Path, *, classes: Sequence[type] = ()) -> DataSet:
 
 
 def without_download(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The entry of a data set without a permission to download, for a checkpoint may come from anybody.
+    """Remove the permission to download from the entry of a data set, since a checkpoint may not be trusted.
 
     Example:
         >>> without_download({"class_path": "MNIST", "init_args": {"root": "data", "download": True}})
@@ -232,11 +232,11 @@ def without_download(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _build_like(
     config: Mapping[str, Any], spec: DataSpec, tensors: Mapping[str, Tensor], path: Path, classes: Sequence[type]
 ) -> GenerativeModel:
-    """The model of a configuration with these weights."""
+    """Build the model of a configuration, with these weights."""
     try:
         with Budget(tensors):
             model = build(config, spec, classes)
-    except Exception as error:  # any option may be broken, in any way; all mean the same to the user
+    except Exception as error:  # a broken configuration can raise any error
         raise CheckpointError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -259,7 +259,7 @@ def _spec(path: Path, metadata: Mapping[str, str]) -> DataSpec:
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, str | float]:
-    """A nested configuration as one level of plain values.
+    """Flatten a nested configuration to one level of plain values.
 
     Example:
         >>> flatten({"decoder": {"class_path": "GatedPixelCNN", "init_args": {"num_layers": 4}}, "encoder": None})

@@ -1,4 +1,4 @@
-"""Completion by a model with latents, which belong to the whole image: h and the hidden pixels drawn in turn."""
+"""Completion by a model with latents: alternate draws of h and of the hidden pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pixelvae.walk import fill
 
 
 def upper_rows(shape: Sequence[int], num_rows: int, device: torch.device | str = "cpu") -> Tensor:
-    """A mask of images, true in their first rows. shape: (C, H, W) -> (C, H, W).
+    """A mask of images that is true in the first rows. shape: (C, H, W) -> (C, H, W).
 
     Raises:
         ValueError: If the shape is not that of an image, or ``num_rows`` is not in 0 .. H.
@@ -42,12 +42,12 @@ def complete_in_rounds(
     stepper: StepperKind = "auto",
     progress: bool = False,
 ) -> Tensor:
-    r"""Draw the pixels that are not known without looking at them.
+    r"""Draw the hidden pixels by alternating draws of the latents and the pixels.
 
     .. math:: h \sim q(h|x), \qquad x_\mathrm{hidden} \sim p(x_\mathrm{hidden} | x_\mathrm{known}, h)
 
-    Hidden pixels are 0 in the first round, and in each further round what the round before drew. Without latents a
-    round is exact and does not depend on the one before.
+    The encoder's x has hidden pixels 0 in the first round, and those of the previous round afterwards. Without latents
+    one round is exact, and further rounds are independent draws.
 
     Reference:
         Stochastic Backpropagation and Approximate Inference in Deep Generative Models (Rezende et al., 2014),
@@ -55,7 +55,7 @@ def complete_in_rounds(
 
     Args:
         model: A trained model.
-        x: (B, C, H, W) integer levels; those that are not known have no effect.
+        x: (B, C, H, W) integer levels. Hidden pixels have no effect.
         known: Broadcastable to x, true where x is kept.
         y: (B, L) labels of a class-conditional model; with one kind of label also (B,), a list, or one for all.
         rounds: Number of rounds.
@@ -67,7 +67,7 @@ def complete_in_rounds(
         (B, C, H, W) integer levels, equal to x where ``known``.
 
     Raises:
-        ValueError: If an argument is not what the model wants.
+        ValueError: If an argument does not match the model.
     """
     x, labels = require_batch(x, y, model.spec, model.device)
     known = require_known(known, x) & (x != ABSENT)

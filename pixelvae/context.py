@@ -1,4 +1,4 @@
-"""What conditions a decoder: latents and labels, joined into one context."""
+"""Contexts: latents and labels, mapped to the one tensor that conditions a decoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pixelvae.ranges import require_count, require_counts
 
 
 class Context(nn.Module, ABC):
-    """Latents h and labels y -> the context of a decoder.
+    """Abstract context module: maps latents h and labels y to the context of a decoder.
 
     Args:
         spec: Shape of the data and its kinds of label.
@@ -40,12 +40,12 @@ class Context(nn.Module, ABC):
         """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, D), (B, D, *S), or None."""
 
     def join(self, h: Tensor | None, y: Tensor | None) -> Tensor | None:
-        """Latents and one-hot labels side by side, (B, input_dim); None if there is neither."""
+        """Concatenate latents and one-hot labels, (B, input_dim); None if there is neither."""
         return join_labels(h, y, self.num_classes)
 
 
 class VectorContext(Context):
-    r"""The latents themselves, with the labels one-hot beside them: a decoder's :math:`V^\top c`.
+    r"""The latents concatenated with one-hot labels: a vector for a decoder's :math:`V^\top c`.
 
     Reference:
         Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), eq. 4.
@@ -67,9 +67,9 @@ class VectorContext(Context):
 class SpatialContext(Context):
     r"""A map m(h) of the image's size, from a small upsampling network: the paper's :math:`V * s`.
 
-    It tells every pixel where it is and what h wants there, so a decoder that sees only a few pixels around
-    has use for h. A linear layer makes the coarsest map; nearest-neighbour upsampling and 3x3 convolutions
-    double it to the image's size, one step for each further entry of ``channels``.
+    The map encodes the position of every pixel and the local content of h, which a decoder with a small receptive
+    field cannot infer. A linear layer computes the coarsest map. Each further entry of ``channels`` doubles its size
+    by nearest-neighbour upsampling and a 3x3 convolution.
 
     Reference:
         Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), section 2.3.
@@ -86,7 +86,7 @@ class SpatialContext(Context):
         h: (B, latent_dim); y: (B, L).  Returns (B, channels[-1], H, W).
 
     Raises:
-        ValueError: If the data are not images, or there is neither a latent nor a label to draw a map from.
+        ValueError: If the data are not images, or there are neither latents nor labels.
     """
 
     def __init__(self, spec: DataSpec, latent_dim: int, *, channels: Sequence[int] = (64, 32, 16)) -> None:
@@ -116,8 +116,8 @@ class TemporalContext(Context):
 
     .. math:: y = \tanh(W_f * x + V_f * m(h)) \odot \sigma(W_g * x + V_g * m(h))
 
-    It tells every sample where it is and what h wants there. A linear layer makes the coarsest series; transposed
-    convolutions stretch it to the sound's length, one for each further entry of ``channels``.
+    The series encodes the position of every sample and the local content of h. A linear layer computes the coarsest
+    series. Each further entry of ``channels`` is a transposed convolution that upsamples it.
 
     Reference:
         WaveNet: A Generative Model for Raw Audio (van den Oord et al., 2016), section 2.5.
@@ -127,14 +127,13 @@ class TemporalContext(Context):
         spec: Shape of the data, (C, T), and its kinds of label.
         latent_dim: Width of h, 0 without latents.
         channels: Channels of the series, from the coarsest to the context itself.
-        stride: By how much each transposed convolution stretches time; its kernel is 2·stride long.
+        stride: Upsampling factor of each transposed convolution; its kernel has 2·stride taps.
 
     Shape:
         h: (B, latent_dim); y: (B, L).  Returns (B, channels[-1], T).
 
     Raises:
-        ValueError: If the data are not sounds, ``stride`` < 1, or there is neither a latent nor a label to draw a
-            series from.
+        ValueError: If the data are not sounds, ``stride`` < 1, or there are neither latents nor labels.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Devices: the choice of one, copies to it, and the rounding and repeatability of its products."""
+"""Devices: selection, copies, and rounding and determinism of products."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ CPU = torch.device("cpu")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """A device of this machine by its name: ``auto`` is the accelerator, or the CPU where there is none.
+    """A device of this machine by name: ``auto`` is the accelerator, or the CPU where there is none.
 
     Raises:
-        ValueError: If this machine does not have it.
+        ValueError: If this machine does not have the device.
 
     Example:
         >>> choose_device("cpu")
@@ -33,14 +33,14 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device. To CUDA it goes through pinned memory, so that the host does not wait for the copy."""
+    """Copy a tensor to a device; to CUDA through pinned memory, so that the host does not wait."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def send_levels(x: Tensor, device: torch.device) -> Tensor:
-    """Integers on a device; they travel as bytes where all of them are in 0 .. 255. (*,) int64 on the CPU -> same."""
+    """Copy integers to a device, as bytes if all are in 0 .. 255. (*,) int64 on the CPU -> same."""
     if device.type == "cpu":
         return x
     low, high = x.aminmax()  # on the CPU: nothing waits
@@ -51,17 +51,17 @@ def send_levels(x: Tensor, device: torch.device) -> Tensor:
 def set_numerics(
     device: torch.device, *, tf32: bool = False, benchmark: bool = False, deterministic: bool = False
 ) -> None:
-    """How products round on an accelerator, and whether they can be repeated. Of the process; nothing on the CPU.
+    """Set rounding and determinism of products on an accelerator, for the whole process; no effect on the CPU.
 
     Args:
-        device: Where the work is.
+        device: The device of the work.
         tf32: Whether CUDA may multiply float32 numbers with 10 bits of mantissa, which is several times faster.
-        benchmark: Whether cuDNN times its algorithms and takes the fastest; two runs may then take different ones.
-        deterministic: Whether only algorithms run that give equal bits in every run. An operation without one raises
+        benchmark: Whether cuDNN measures its algorithms and takes the fastest; the choice may differ between runs.
+        deterministic: Whether to allow only algorithms with bitwise equal results in every run. Other operations raise
             RuntimeError.
 
     Raises:
-        ValueError: If both ``benchmark`` and ``deterministic`` are asked for.
+        ValueError: If both ``benchmark`` and ``deterministic`` are set.
     """
     if benchmark and deterministic:
         raise ValueError("benchmark=True chooses algorithms by time, which deterministic=True excludes")
@@ -71,5 +71,5 @@ def set_numerics(
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = benchmark
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first product
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads this at its first product
         torch.use_deterministic_algorithms(True)

@@ -1,4 +1,4 @@
-"""One process or many: torchrun, DDP, device and precision. The only file that imports torch.distributed."""
+"""Processes of torchrun, DDP, device and precision. The only file that imports torch.distributed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pixelvae.memory import keep_freed_memory
 Precision = Literal["auto", "float32", "bf16-mixed"]
 
 TIMEOUT = timedelta(hours=4)
-"""How long ranks wait for one another; rank 0 alone draws pictures and saves, which may take many minutes."""
+"""Timeout of collectives: other ranks wait while rank 0 draws pictures and saves, which may take many minutes."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among its peers.
+    """Rank, number of processes and device of this process.
 
     Attributes:
-        device: Where this rank's tensors live.
+        device: Device of this rank's tensors.
         rank: 0 .. size-1; rank 0 alone writes files.
         size: Number of processes.
     """
@@ -43,7 +43,7 @@ class World:
         return self.rank == 0
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of a tensor over all ranks; the tensor itself where there is one."""
+        """The mean of a tensor over all ranks; the tensor itself for a single rank."""
         if self.size == 1:
             return value
         total = value.to(self.device, copy=True)  # NCCL reduces tensors of its device only
@@ -55,11 +55,11 @@ class World:
         return self.mean(value) * self.size
 
     def share(self, n: int) -> slice:
-        """This rank's part of n examples; the parts of all ranks follow one another."""
+        """This rank's part of n examples, in order of ranks."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def concatenate(self, mine: Tensor) -> Tensor:
-        """The rows of all ranks, rank after rank, on every rank. (n, ...) -> (sum of n, ...)."""
+        """Concatenate the rows of all ranks in order, on every rank. (n, ...) -> (sum of n, ...)."""
         if self.size == 1:
             return mine
         parts: list[Tensor] = [mine] * self.size
@@ -67,7 +67,7 @@ class World:
         return torch.cat(parts).to(mine.device)
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on some rank: all ranks leave a loop together."""
+        """Whether the flag is set on any rank, so that all ranks leave a loop together."""
         if self.size == 1:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
@@ -78,7 +78,7 @@ class World:
             dist.barrier()
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """The model itself, or wrapped so that gradients are averaged over the ranks.
+        """The model, wrapped in DDP if there are several ranks, which averages gradients.
 
         Buffers are not broadcast: they are constants, and a broadcast fails where one is not contiguous.
         """
@@ -88,25 +88,25 @@ class World:
         # A 1x1 kernel's strides over axes of length 1 differ from its gradient's, without consequence.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         with warnings.catch_warnings():
-            # From torch 2.14 on another option has this one's place, but it still broadcasts at the start.
+            # torch 2.14 deprecates this option; its replacement still broadcasts at the start.
             warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
             return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the process group."""
         if self.size > 1:
             dist.destroy_process_group()
 
 
 def connect(device: str = "auto") -> World:
-    """Prepare this process for work: memory, device, and its peers under torchrun (gloo on the CPU, NCCL on CUDA).
+    """Set up memory and device, and under torchrun the process group (gloo on the CPU, NCCL on CUDA).
 
     Args:
-        device: ``auto`` takes the accelerator of this machine (CUDA, MPS, ...) where there is one, else the CPU; or
-            the name of a device. Under torchrun the rank takes the CUDA device of its local number, or the CPU.
+        device: The name of a device; ``auto`` takes the accelerator of this machine (CUDA, MPS, ...) if there is one,
+            else the CPU. Under torchrun a rank takes the CUDA device of its local rank, or the CPU.
 
     Raises:
-        ValueError: If the device does not exist here, or cannot be shared by several processes.
+        ValueError: If this machine does not have the device, or several processes cannot share it.
     """
     keep_freed_memory()
     where = choose_device(device)
@@ -124,7 +124,7 @@ def connect(device: str = "auto") -> World:
 
 
 def _device_of_rank(where: torch.device, local_rank: int, asked: str) -> torch.device:
-    """Each process has a CUDA device of its own, or all share the CPU."""
+    """The device of this rank: its own CUDA device, or the shared CPU."""
     if where.type not in ("cpu", "cuda"):
         if asked != "auto":
             raise ValueError(f"device={asked!r} cannot be shared by several processes; set device: cpu")
@@ -148,13 +148,13 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["float32", "bf16-mixed"]:
-    """``auto`` becomes bf16-mixed where the device is fast at it, else float32."""
+    """Resolve ``auto``: bf16-mixed where the device is fast at it, else float32."""
     if precision != "auto":
         return precision
     return "bf16-mixed" if has_fast_bfloat16(device) else "float32"
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager:
-    """Matrix products in bfloat16 where asked for; weights, sums and log-softmax stay in float32."""
+    """Autocast matrix products to bfloat16 under bf16-mixed; weights, sums and log-softmax stay in float32."""
     mixed = resolve_precision(precision, device) == "bf16-mixed"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed)

@@ -1,4 +1,4 @@
-"""Files from the web, read whole within a limit, with errors of one line."""
+"""Download files within a limit of size, with errors of one line."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import urllib.request
 from http.client import HTTPException
 
 SECONDS = 60
-"""How long a server may be silent."""
+"""Timeout of a server in seconds."""
 
 
 class DownloadError(ValueError):
-    """A file that cannot be fetched; the message names its address and the reason."""
+    """A file cannot be downloaded; the message gives its address and the reason."""
 
 
 def fetch(url: str, *, limit: int) -> bytes:
-    """The bytes of a file at an http or https address.
+    """Download the bytes of a file.
 
     Args:
-        url: Its address.
-        limit: Most bytes; a longer answer is refused before it fills the memory.
+        url: Its http or https address.
+        limit: Maximum number of bytes; a longer answer is rejected before it fills the memory.
 
     Raises:
-        DownloadError: If the address is no web address, the server does not answer, or the file is cut or too long.
+        DownloadError: If the address is not http or https, the server does not answer, or the file is truncated or too
+            long.
     """
     if not url.startswith(("https://", "http://")):
         raise DownloadError(f"{url} cannot be fetched: wanted an address that starts with https:// or http://")

@@ -1,4 +1,4 @@
-"""Sample, reconstruct, interpolate, complete, score; every model has the verbs as methods too."""
+"""Functions sample, reconstruct, interpolate, complete, score; models have them as methods."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pixelvae.walk import fill
 
 
 class Generative(Protocol):
-    """What the verbs use of a model: its parts, and its latents if it has any."""
+    """The interface of a model that these functions use."""
 
     spec: DataSpec
     latent_dim: int
@@ -46,31 +46,31 @@ class Generative(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights."""
+        """The dtype of the weights."""
 
     @property
     def has_latents(self) -> bool:
-        """Whether there is an h."""
+        """Whether the model has latents h."""
 
     def posterior(self, x: Tensor, y: Tensor | None) -> Distribution:
-        """q(h|x, y) over (B, D), of what is checked. Raises ValueError without latents."""
+        """q(h|x, y) over (B, D), for checked arguments. Raises ValueError without latents."""
 
     def draw_latents(self, sources: Sequence[torch.Generator]) -> Tensor | None:
         """h ~ p(h), one draw from each generator, (B, D); None without latents."""
 
 
 def generators(seed: int, n: int) -> list[torch.Generator]:
-    """One generator per sample: sample i draws from seed + i alone, whatever the batch and the device.
+    """One generator per sample: sample i depends on seed + i alone, not on the batch or the device.
 
     Raises:
-        ValueError: If ``seed`` is no integer from 0 to 2^63 - n.
+        ValueError: If ``seed`` is not an integer from 0 to 2^63 - n.
     """
     seed = require_seed(seed, n)
     return [torch.Generator().manual_seed(seed + i) for i in range(n)]
 
 
 def uniforms(model: Generative, sources: Sequence[torch.Generator]) -> Tensor:
-    """The uniform numbers that decide a whole walk, (B, C, *S): one row from each generator, on the model's device."""
+    """Uniform numbers for a whole walk, (B, C, *S): one row from each generator, on the model's device."""
     drawn = [torch.rand(model.spec.shape, generator=g, device="cpu") for g in sources]
     return send(torch.stack(drawn), model.device)
 
@@ -88,7 +88,7 @@ def decode(
     """x ~ p(x | h, y), one draw for each generator. h: (B, D) or None, y: labels or None -> (B, C, *S).
 
     Raises:
-        ValueError: If h, y, sources or temperature is not what the model wants.
+        ValueError: If h, y, sources or temperature does not match the model.
     """
     sources, temperature = require_sources(sources), require_temperature(temperature)
     n = len(sources)
@@ -106,7 +106,7 @@ def _decode(
     stepper: StepperKind,
     progress: bool,
 ) -> Tensor:
-    """:func:`decode` of what is checked."""
+    """:func:`decode` for checked arguments."""
     u = uniforms(model, sources)
     with torch.inference_mode():
         context = model.context(h, y)
@@ -124,14 +124,14 @@ def sample(
     stepper: StepperKind = "auto",
     progress: bool = False,
 ) -> Tensor:
-    """x ~ p(x | y): h from the prior, then every site in turn.
+    """Draw x ~ p(x | y): h from the prior, then every site in raster order.
 
     Args:
         model: A trained model.
         n: Number of samples.
-        seed: Sample i depends on seed + i (and on its label) alone.
+        seed: Sample i depends on seed + i (and its label) alone.
         y: (n, L) labels of a class-conditional model; with one kind of label also (n,), a list, or one for all.
-        temperature: 1 samples the model, less is more probable, 0 is greedy.
+        temperature: Divides the log probabilities of each value: 1 samples the model, 0 takes the most probable level.
         stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
@@ -139,7 +139,7 @@ def sample(
         (n, C, *S) integer levels.
 
     Raises:
-        ValueError: If an argument is not what the model wants, or labels are asked of a model without them.
+        ValueError: If an argument does not match the model, or labels are given to a model without them.
     """
     n, temperature = require_count("n", n), require_temperature(temperature)
     y = require_labels(y, model.spec.num_classes, n, model.device, asked_for=True)
@@ -160,15 +160,15 @@ def reconstruct(
     stepper: StepperKind = "auto",
     progress: bool = False,
 ) -> Tensor:
-    """x' ~ p(x' | h), h = E[q(h|x)]: draws of an image share h, and differ in what h does not determine.
+    """Draw x' ~ p(x' | h) with h = E[q(h|x)]. All draws of an image share h.
 
     Args:
         model: A trained PixelVAE.
         x: (B, C, *S) integer levels.
         seed: Draw d of image b depends on seed + d·B + b.
         y: (B, L) labels of a class-conditional model; with one kind of label also (B,), a list, or one for all.
-        num_draws: Draws for each image.
-        temperature: 1 samples the decoder, 0 is greedy.
+        num_draws: Number of draws for each image.
+        temperature: Divides the log probabilities of each value: 1 samples the model, 0 takes the most probable level.
         stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
@@ -176,7 +176,7 @@ def reconstruct(
         (num_draws, B, C, *S) integer levels.
 
     Raises:
-        ValueError: If the model has no latents, or an argument is not what it wants.
+        ValueError: If the model has no latents, or an argument does not match the model.
     """
     x, labels = require_batch(x, y, model.spec, model.device)
     num_draws, temperature = require_count("num_draws", num_draws), require_temperature(temperature)
@@ -199,14 +199,14 @@ def complete(
     stepper: StepperKind = "auto",
     progress: bool = False,
 ) -> Tensor:
-    """Keep x where ``known``, draw the rest site by site given h, y and all before.
+    """Keep x where ``known``; draw every other value from p(x_t | x_<t, h, y).
 
     Args:
         model: A trained model.
         x: (B, C, *S) integer levels.
-        known: Broadcastable to x, true where x is kept; what is absent is drawn.
+        known: Broadcastable to x, true where x is kept. Absent values are drawn.
         seed: Image b depends on seed + b.
-        h: (B, D) latents of a PixelVAE; the encoder's mean of x where not given.
+        h: (B, D) latents of a PixelVAE; by default the posterior mean E[q(h|x)].
         y: (B, L) labels of a class-conditional model; with one kind of label also (B,), a list, or one for all.
         stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
@@ -215,7 +215,7 @@ def complete(
         (B, C, *S) integer levels, equal to x where ``known``.
 
     Raises:
-        ValueError: If an argument is not what the model wants.
+        ValueError: If an argument does not match the model.
     """
     x, labels = require_batch(x, y, model.spec, model.device)
     known = require_known(known, x) & (x != ABSENT)
@@ -238,10 +238,10 @@ def score(
     y: Labels | None = None,
     stepper: StepperKind = "auto",
 ) -> Tensor:
-    """log p(x | h, y) in nats by the walk, site after site: what a coder pays. Equals ``model.log_px``. -> (B,).
+    """log p(x | h, y) in nats, (B,), one site after the other, as an entropy coder does. Equals ``model.log_px``.
 
     Raises:
-        ValueError: If x, h or y is not what the model wants.
+        ValueError: If x, h or y does not match the model.
     """
     x, labels = require_batch(x, y, model.spec, model.device)
     h = require_latents(h, model.latent_dim, len(x), model.device, model.dtype)
@@ -267,17 +267,17 @@ def interpolate(
     stepper: StepperKind = "auto",
     progress: bool = False,
 ) -> Tensor:
-    """Decode the latents between h = start and h = end. Every step of a row has the same uniform numbers.
+    """Decode latents on paths from ``start`` to ``end``. All steps of a row use the same uniform numbers.
 
     Args:
         model: A trained PixelVAE.
-        start: (B, D) latents: an encoder's means, or draws of the prior.
+        start: (B, D) latents, such as posterior means or draws of the prior.
         end: (B, D) latents.
-        steps: Number of points, both ends included: at least 2.
-        seed: Row b depends on seed + b; equal numbers along a row, so that only h changes.
+        steps: Number of points, including both ends: at least 2.
+        seed: Row b depends on seed + b. Along a row only h changes.
         path: ``linear_path`` or ``spherical_path``.
-        y: Labels of a class-conditional model: (steps, B, L) along the way; or labels of the B rows, kept all the way.
-        temperature: 1 samples the decoder, 0 is greedy.
+        y: Labels of a class-conditional model: (steps, B, L), or the labels of the B rows for all steps.
+        temperature: Divides the log probabilities of each value: 1 samples the model, 0 takes the most probable level.
         stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
@@ -285,7 +285,7 @@ def interpolate(
         (steps, B, C, *S) integer levels.
 
     Raises:
-        ValueError: If the model has no latents, or an argument is not what it wants.
+        ValueError: If the model has no latents, or an argument does not match the model.
     """
     start, end = require_ends(start, end, model.latent_dim, model.device, model.dtype)
     steps, temperature = require_count("steps", steps, least=2), require_temperature(temperature)

@@ -1,4 +1,4 @@
-"""Published models by their names, such as ``mnist/pixelvae_flow``: shipped, cached, or downloaded by hash."""
+"""Published models by name, such as ``mnist/pixelvae_flow``: shipped, cached, or downloaded by hash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pixelvae.weights import CheckpointError
 PLACES = (Path(__file__).parent / "results", Path(__file__).parents[1] / "results")
 
 TABLE = "weights.json"
-"""Name to sha256, size and url of the weights that are downloaded; in the folder of results."""
+"""File in the results folder that maps names to sha256, size and url of downloadable weights."""
 
 _NAME = re.compile(r"[a-z0-9_]+/[a-z0-9_]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -34,13 +34,13 @@ class Weights(NamedTuple):
 
 
 def published_folder(name: str | Path) -> Path | None:
-    """The checkpoint of a published model; None where this is no name of one.
+    """The checkpoint of a published model; None if the name is not one.
 
-    Weights beside config.yaml in results/DATASET/MODEL come first, then those in the cache: the folder
-    ``PIXELVAE_CACHE``, or the user's own cache folder. Else they are downloaded, if their hash is known.
+    The weights come from results/DATASET/MODEL if they are there; else from the cache (the folder ``PIXELVAE_CACHE``,
+    or the user's cache folder); else from a download, if their hash is known.
 
     Raises:
-        CheckpointError: If the weights are not published, cannot be fetched, or are not those of the hash.
+        CheckpointError: If the weights are not published, cannot be downloaded, or have another hash.
     """
     name = Path(name).as_posix()
     results = results_folder()
@@ -69,7 +69,7 @@ def published_folder(name: str | Path) -> Path | None:
 
 
 def name_of(checkpoint: Path) -> str | None:
-    """The name of the published model whose checkpoint this is; None for the checkpoint of a run."""
+    """The name of the published model with this checkpoint; None for the checkpoint of a run."""
     for place in (results_folder(), cache()):
         if checkpoint.resolve().is_relative_to(place.resolve()):
             return "/".join(checkpoint.resolve().relative_to(place.resolve()).parts[:2])
@@ -77,17 +77,17 @@ def name_of(checkpoint: Path) -> str | None:
 
 
 def results_folder() -> Path:
-    """Where the configurations of published models are."""
+    """The folder of the configurations of published models."""
     return next((place for place in PLACES if place.is_dir()), PLACES[0])
 
 
 def cache() -> Path:
-    """Where downloaded weights are kept."""
+    """The folder of downloaded weights."""
     return Path(os.environ.get("PIXELVAE_CACHE") or platformdirs.user_cache_dir("pixelvae")) / "weights"
 
 
 def read_table(results: Path) -> dict[str, Weights]:
-    """The published weights by the names of their models; empty without a table.
+    """Published weights by name of their model; empty without a table.
 
     Raises:
         CheckpointError: If the table is damaged, or an entry has no hash.
@@ -104,7 +104,7 @@ def read_table(results: Path) -> dict[str, Weights]:
 
 
 def _entry(name: str, given: Any) -> Weights:
-    """One entry of the table, checked."""
+    """Check one entry of the table."""
     fields = given if isinstance(given, dict) else {}
     sha256, size, url = (fields.get(field) for field in Weights._fields)
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
@@ -115,7 +115,7 @@ def _entry(name: str, given: Any) -> Weights:
 
 
 def is_whole(path: Path, wanted: Weights) -> bool:
-    """Whether a file holds exactly the published bytes."""
+    """Whether a file has the published size and hash."""
     if not path.is_file() or path.stat().st_size != wanted.size:
         return False
     with explained(path, "read"):
@@ -123,10 +123,10 @@ def is_whole(path: Path, wanted: Weights) -> bool:
 
 
 def download(name: str, wanted: Weights) -> bytes:
-    """The published bytes, checked against size and hash.
+    """Download the published bytes, and check size and hash.
 
     Raises:
-        CheckpointError: If they cannot be fetched, or are others.
+        CheckpointError: If they cannot be downloaded, or have another hash.
     """
     try:
         content = fetch(wanted.url, limit=wanted.size)

@@ -1,4 +1,4 @@
-"""The library: train, evaluate and open models in a few lines, without a configuration file."""
+"""The library interface: train and evaluate models in a few lines, without a configuration file."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Run(NamedTuple):
 
     Attributes:
         model: The averaged weights of the last step, without gradients, as a loaded model is.
-        folder: Holds the checkpoints ``best`` and ``last``, and the events of TensorBoard.
+        folder: The folder with the checkpoints ``best`` and ``last``, and the TensorBoard events.
         progress: Steps, images and seconds, including those before a resumption.
-        interrupted: Whether Ctrl-C or a signal ended it before its last step; ``resume=True`` goes on.
+        interrupted: Whether Ctrl-C or a signal ended the run early; ``resume=True`` continues it.
     """
 
     model: GenerativeModel
@@ -56,8 +56,8 @@ class Evaluation(NamedTuple):
 
     Attributes:
         bounds: E_q[log p(x|h)] and the KL, of which ``elbo`` is the difference; the exact log p(x) without latents.
-        importance_weighted: The tighter bound, where ``num_samples`` asks for it.
-        has_latents: Whether there is a KL.
+        importance_weighted: The tighter bound, if ``num_samples`` > 0; else None.
+        has_latents: Whether the model has latents, and so a KL.
     """
 
     bounds: Bounds
@@ -111,27 +111,27 @@ def fit(
     progress: bool = True,
     **training: Any,
 ) -> Run:
-    """Train a model; its folder then holds checkpoints that ``load`` and all commands open.
+    """Train a model; ``load`` and all commands open the checkpoints in its folder.
 
     Args:
-        model: Changed in place, to the raw weights; the averaged ones are returned and saved.
-        data: Trains on ``train``, selects the best weights on ``validation``, never reads ``test``.
+        model: Its weights are updated in place, without averaging; the averaged weights are returned and saved.
+        data: Training uses ``train``, selection of the best weights ``validation``; ``test`` is never read.
         out: The run's folder.
-        objective: What is maximised; by default the evidence lower bound.
-        seed: Seed of data order and noise. That of the initial weights is the model's.
+        objective: The training objective; by default the evidence lower bound.
+        seed: Seed of data order and noise. The initial weights have a seed of their own.
         device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
-        init_from: A run or checkpoint, whose weights the model starts from (fine-tuning).
-        resume: Continue exactly from ``out/last``; ``auto`` does so where there is a run, and else starts one.
+        init_from: A run or checkpoint with initial weights, for fine-tuning.
+        resume: Continue exactly from ``out/last``; ``auto`` resumes if there is a run, else starts one.
         resume_changed: Accept options or data that differ from the run's; ``out/history.json`` lists them.
-        config: Further entries of the checkpoints' config.yaml; they replace those of the same name.
+        config: Additional entries of the checkpoints' config.yaml; they override those of the same name.
         tensorboard: Whether to write curves and pictures for ``tensorboard --logdir OUT``.
         progress: Whether to show a progress bar.
         **training: Options of :class:`TrainingOptions`, such as ``steps`` and ``batch_size``.
 
     Raises:
-        ValueError: If an option is unknown or out of range, the model and the data do not fit each other, or a part of
-            the model is no class that a checkpoint can name.
-        CheckpointError: If there is nothing to resume, or the weights of ``init_from`` do not fit.
+        ValueError: If an option is unknown or out of range, the model and the data do not match, or a checkpoint
+            cannot represent a part of the model.
+        CheckpointError: If there is no checkpoint to resume from, or the weights of ``init_from`` do not match.
         TrainingDivergedError: If the loss is not finite.
     """
     out, options, objective = Path(out), _options(training), objective or Objective()
@@ -171,19 +171,19 @@ def evaluate(
     max_images: int | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """The bounds of a model on a split of the same shape, levels and labels, with standard errors.
+    """The bounds of a model on a split of the same shape, levels and labels, in nats, with standard errors.
 
     Args:
-        model: On any device.
+        model: A model on any device.
         split: Usually ``data.test``.
-        num_samples: Draws of h for each example of the importance-weighted bound; 0 leaves that bound out.
-        seed: Of the noise.
-        batch_size: Examples at a time; by default what suits their size.
-        max_images: Stop after about so many (whole batches); None for all.
+        num_samples: Draws of h per example for the importance-weighted bound; 0 omits that bound.
+        seed: Seed of the noise.
+        batch_size: Examples per batch; by default 250, fewer for examples with more sites than a 32x32 image.
+        max_images: Maximum number of examples, spread over the split; None for all.
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: If the split is not of the model's data.
+        ValueError: If the data of the split do not match the model, or an argument is out of range.
 
     Example:
         >>> import numpy as np
@@ -209,7 +209,7 @@ def evaluate(
 
 
 def _options(training: Mapping[str, Any]) -> TrainingOptions:
-    """The options of training; an unknown one is refused with the nearest name."""
+    """Make the options of training; for an unknown one, the error suggests the nearest name."""
     names = [field.name for field in dataclasses.fields(TrainingOptions)]
     for name in training:
         if name not in names:
@@ -220,7 +220,7 @@ def _options(training: Mapping[str, Any]) -> TrainingOptions:
 
 
 def _require_fit(model: GenerativeModel, data: DataSet) -> None:
-    """Raise ValueError unless the model is of such data."""
+    """Raise ValueError unless the model and the data have the same spec."""
     if not isinstance(data, DataSet):
         raise ValueError(f"data is {type(data).__name__}; wanted a data set: pixelvae.TensorData(images, levels=256)")
     has, wants = data.spec, model.spec
@@ -248,7 +248,7 @@ def _resolved(
 
 
 def _described_data(data: DataSet) -> dict[str, Any]:
-    """The entry of a data set; without its arguments where a YAML file cannot hold them."""
+    """The configuration entry of a data set; without its arguments if YAML cannot represent them."""
     try:
         return described(partial(type(data), **data.init_args), "data")
     except ConfigurationError:
@@ -257,11 +257,11 @@ def _described_data(data: DataSet) -> dict[str, Any]:
 
 @contextmanager
 def _observer(out: Path, data: DataSet, config: dict[str, Any], *, enabled: bool) -> Iterator[loop.Observer]:
-    """TensorBoard, closed at the end."""
+    """A TensorBoard observer, closed at the end."""
     if not enabled:
         yield loop.Observer()
         return
-    from pixelvae.reporting.tensorboard import TensorBoardObserver  # here, for TensorBoard takes a second to import
+    from pixelvae.reporting.tensorboard import TensorBoardObserver  # imported here because TensorBoard takes a second
 
     observer = TensorBoardObserver(out, data, config)
     try:

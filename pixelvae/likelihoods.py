@@ -1,4 +1,4 @@
-"""p(x_t | params_t): from a decoder's output at one site to probabilities of its levels."""
+"""Likelihoods p(x_t | params_t): map a decoder's output at a site to probabilities of its levels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pixelvae.ranges import require_count
 from pixelvae.sampling.plan import Native
 
 LOG_SCALES = (-7.0, 7.0)
-"""Of a mixture's components: from a fraction of a level of 256 to far more than all levels."""
+"""Range of the components' log scales: from a fraction of one of 256 levels to far more than all levels."""
 
 
 class Likelihood(nn.Module, ABC):
-    """The distribution of one site's C channels given the decoder's P parameters there.
+    """Abstract likelihood: the distribution of a site's C channels given the decoder's P parameters.
 
     Attributes:
         num_params: P, what a decoder must output per site.
-        orders_channels: True if the likelihood itself makes the channels of a site depend on each other. Its
-            params must then come from a decoder that does not look at any channel of their own site.
+        orders_channels: True if the likelihood itself models dependence between the channels of a site. The params of
+            a site must then not depend on any of its channels.
     """
 
     num_params: int
@@ -35,7 +35,7 @@ class Likelihood(nn.Module, ABC):
 
     @property
     def native(self) -> Native | None:
-        """How the sampling engine computes the same probabilities; None if it cannot."""
+        """The sampling engine's description of the same probabilities; None if it cannot compute them."""
         return None
 
     @abstractmethod
@@ -53,8 +53,8 @@ class Categorical(Likelihood):
     .. math:: p(x_c = k) = \mathrm{softmax}(\mathrm{params}_c)_k, \qquad
               K = 2:\ p(x_c = 1) = \sigma(\mathrm{params}_c)
 
-    The channels are independent given the params: a decoder that is not ``channel_masked`` gives them no
-    knowledge of each other.
+    The channels are independent given the params. With a decoder that is not ``channel_masked``, they are independent
+    given the previous sites.
 
     Reference:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), section 3.4.
@@ -75,7 +75,7 @@ class Categorical(Likelihood):
 
     @property
     def native(self) -> Native:
-        """A softmax of the engine's."""
+        """The engine's softmax."""
         return Native("softmax")
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
@@ -96,25 +96,25 @@ class Categorical(Likelihood):
 
 
 class DiscretizedLogisticMixture(Likelihood):
-    r"""A mixture of logistic distributions over the levels, in which G depends linearly on R, and B on both.
+    r"""A mixture of discretised logistic distributions; the mean of G depends linearly on R, that of B on both.
 
     .. math::
         p(x) = \sum_m \pi_m \prod_c \big[\sigma(a_{cm}) - \sigma(b_{cm})\big], \qquad
         a_{cm}, b_{cm} = \frac{s_c - \mu_{cm} \pm \frac{1}{K-1}}{\mathrm{scale}_{cm}}, \qquad
         \mu_{cm} = \mathrm{mean}_{cm} + \sum_{d<c} \tanh(\mathrm{coefficient}_{cdm})\, s_d
 
-    with s = 2 x / (K - 1) - 1, the levels spread over [-1, 1]. The lowest and the highest level take all that
-    lies beyond them, so the probabilities sum to 1 exactly. All is computed in the log domain from
+    with s = 2 x / (K - 1) - 1 in [-1, 1]. The lowest and the highest level include the tails, so the probabilities sum
+    to 1 exactly. They are computed in the log domain from
 
     .. math:: \log(\sigma(a) - \sigma(b)) = \log\sigma(a) + \log\sigma(-b) + \log(1 - e^{-(a - b)})
 
-    whose last term does not depend on x, so nothing cancels, however unlikely x is.
+    whose last term does not depend on x: there is no cancellation, even for very improbable x.
 
     Reference:
         PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood and Other Modifications
         (Salimans et al., 2017), sections 2.1 and 2.2. https://arxiv.org/abs/1701.05517
-        Differs from the paper in: unlikely levels are exact, where its code takes the density in the bin's middle;
-        log scales have an upper bound too.
+        Differs from the paper in: improbable levels are exact (its code uses the density at the bin's centre); log
+        scales also have an upper limit.
 
     Args:
         spec: Shape and number of levels of the data.
@@ -144,7 +144,7 @@ class DiscretizedLogisticMixture(Likelihood):
 
     @property
     def native(self) -> Native:
-        """A mixture of the engine's, which draws by searching the cumulative distribution."""
+        """The engine's mixture, which draws by a search of the cumulative distribution."""
         return Native("logistic_mixture", self.num_components)
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
@@ -157,13 +157,13 @@ class DiscretizedLogisticMixture(Likelihood):
         """p(x_channel = k | x_<channel, params) for all levels k. (B, P), (B, C) -> (B, K), sums to 1."""
         log_weights, means, log_scales = self._components(params, x_site, channel + 1)
         earlier = self._log_levels(x_site[:, :channel, None], means[:, :-1], log_scales[:, :-1]).sum(1)  # (B, M)
-        weights = (log_weights + earlier).softmax(1)  # how probable a component is, given the channels before
+        weights = (log_weights + earlier).softmax(1)  # probability of each component given the previous channels
         levels = torch.arange(self.levels, device=params.device)
         log_pmf = self._log_levels(levels, means[:, -1, :, None], log_scales[:, -1, :, None])  # (B, M, K)
         return (weights[:, :, None] * log_pmf.exp()).sum(1)
 
     def _components(self, params: Tensor, x: Tensor, channels: int) -> tuple[Tensor, Tensor, Tensor]:
-        """log π (B, M, *S); means given the channels before, and log scales: (B, channels, M, *S)."""
+        """log π (B, M, *S); means given the previous channels, and log scales: (B, channels, M, *S)."""
         params = params if params.dtype == torch.float64 else params.float()  # sums of nats stay in float32
         params = rearrange(params, "b (p m) ... -> b p m ...", m=self.num_components)
         logits, means, log_scales, coefficients = params.split(self.sizes, dim=1)
@@ -176,7 +176,7 @@ class DiscretizedLogisticMixture(Likelihood):
         return levels_to_signal(x, self.levels, like.dtype)
 
     def _log_levels(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
-        """log p(x) under single logistic distributions; everything broadcasts."""
+        """log p(x) of each discretised logistic component; the arguments broadcast."""
         precision, centred = (-log_scales).exp(), self._signal(x, means) - means
         bin_width = 2 / (self.levels - 1)
         below = F.logsigmoid((centred + bin_width / 2) * precision)  # of not lying above the bin

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, so that large tensors reuse pages that the kernel has already cleared."""
+"""Keep freed memory in the process, so that large tensors reuse pages that the kernel has already cleared."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def keep_freed_memory() -> bool:
     """Make glibc keep the memory of freed tensors. Returns whether it does; without glibc, does nothing.
 
     By default glibc returns large freed blocks and the free end of the heap to the kernel. Each training step then
-    touches its pages for the first time again: tens of thousands of page faults, each of which clears 4 KB. The price
-    of keeping them is that the process holds its peak memory until it ends.
+    causes tens of thousands of page faults, each of which clears 4 KB. As a drawback, the process holds its peak
+    memory until it ends.
 
-    Call it where a process starts work. Importing the package leaves the allocator of the host program alone.
+    Call it when a process starts its work. Importing the package does not change the allocator of the host program.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

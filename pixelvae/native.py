@@ -1,4 +1,4 @@
-"""Compiles the package's C++ on first use, with the system's compiler, into a cache that is safe to share."""
+"""Compile the package's C++ on first use, with the system's compiler, into a cache that processes can share."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ SECONDS = 120
 
 
 class BuildError(RuntimeError):
-    """No library could be built; says why in one line."""
+    """A library cannot be built; the message gives the reason in one line."""
 
 
 def build(source: Path, flags: Sequence[str] = ("-march=native",)) -> Path:
-    """The shared library of a C++ file, compiled unless the cache has it.
+    """The shared library of a C++ file, compiled if it is not in the cache.
 
-    The cache is the folder ``PIXELVAE_CACHE``, or the user's own cache folder. A library's name is a hash of the
-    source, the headers that it includes, flags, compiler and processor. It appears by a rename, so processes that
-    build at once do not disturb each other.
+    The cache is the folder ``PIXELVAE_CACHE``, or the user's cache folder. The name of a library is a hash of the
+    source, the headers that it includes, flags, compiler and processor. An atomic rename puts it in place, so several
+    processes can build at the same time.
 
     Args:
         source: The file to compile.
-        flags: Further flags of the compiler.
+        flags: Additional flags of the compiler.
 
     Raises:
         BuildError: If there is no compiler, no folder to write to, or the compiler fails.
@@ -71,7 +71,7 @@ def _compiler() -> str:
 
 
 def _error_line(output: str) -> str:
-    """The first line that names an error."""
+    """The first line of an error."""
     lines = output.strip().splitlines() or ["no message"]
     return next((line for line in lines if "error" in line), lines[0])
 
@@ -81,7 +81,7 @@ def _cache() -> Path:
 
 
 def _identity(compiler: str) -> bytes:
-    """What else decides about the compiled code: the compiler's version, and the processor."""
+    """The version of the compiler and the processor, on which the compiled code also depends."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=SECONDS, check=False).stdout
     features = Path("/proc/cpuinfo")
     lines = features.read_text().splitlines() if features.is_file() else []

@@ -5,7 +5,7 @@ import warnings
 from tqdm import TqdmWarning
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", TqdmWarning)  # a notebook without ipywidgets has bars of text, without a warning
+    warnings.simplefilter("ignore", TqdmWarning)  # a notebook without ipywidgets shows text, without a warning
     from tqdm.auto import tqdm
 
 __all__ = ["tqdm"]

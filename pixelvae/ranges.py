@@ -1,4 +1,4 @@
-"""Ranges of options: one line that says what was given and what is wanted."""
+"""Range checks of options; an error states the given and the expected value in one line."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def require(
     """Check that an option is a finite number in a range.
 
     Args:
-        name: Of the option, for the message.
-        value: What was given.
-        least: Smallest value that is allowed.
-        most: Largest value that is allowed.
-        above: Values must be larger than this.
-        below: Values must be smaller than this.
+        name: Name of the option, for the message.
+        value: The given value.
+        least: Minimum, inclusive.
+        most: Maximum, inclusive.
+        above: Minimum, exclusive.
+        below: Maximum, exclusive.
         whole: Whether it must be a whole number.
 
     Raises:
-        ValueError: If it is not; says what was given and what is wanted.
+        ValueError: If it is not; states the given and the expected value.
 
     Example:
         >>> require("ema_decay", 1.0, least=0, below=1)
@@ -88,9 +88,9 @@ def require_counts(name: str, values: Any, *, least: int = 1, length: int | None
     """Check that an option is a list of whole numbers in 1 .. 2²⁰.
 
     Args:
-        name: Of the option, for the message.
-        values: What was given.
-        least: Fewest entries that are allowed.
+        name: Name of the option, for the message.
+        values: The given value.
+        least: Minimum number of entries.
         length: The number of entries, if it is fixed.
 
     Raises:
@@ -107,7 +107,7 @@ def require_counts(name: str, values: Any, *, least: int = 1, length: int | None
 
 
 def require_one_of(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Check that an option is one of some values, of the same type.
+    """Check that an option is one of several values, of the same type.
 
     Raises:
         ValueError: If it is not.

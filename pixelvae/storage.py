@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, and plain YAML that is read without surprises."""
+"""Atomic writes of files and folders, and safe reading of plain YAML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 PREVIOUS = ".previous"
-"""Suffix of the folder that a new one replaces, until the new one is in place."""
+"""Suffix of a folder while a new one replaces it."""
 
 MAX_YAML_BYTES = 100_000
 """Maximum size of a configuration; ours have about 2,000 bytes."""
@@ -35,15 +35,15 @@ _CURES = {
 
 
 class StorageError(OSError):
-    """A file or folder that cannot be written or read; the message names it and the cure."""
+    """A file or folder cannot be written or read; the message gives its path and a remedy."""
 
 
 @contextmanager
 def explained(path: Path, action: str = "write") -> Iterator[None]:
-    """Errors of the operating system, in one line with the path and the cure.
+    """Convert errors of the operating system to one line with the path and a remedy.
 
     Raises:
-        StorageError: In place of any OSError.
+        StorageError: Instead of any OSError.
     """
     try:
         yield
@@ -55,10 +55,10 @@ def explained(path: Path, action: str = "write") -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is either the old or the new one, whole, whenever the process is killed.
+    """Write a file atomically: if the process is killed, the file is either the complete old or new one.
 
     Raises:
-        StorageError: If it cannot be written; the old file stays.
+        StorageError: If it cannot be written; the old file remains.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,18 +66,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 _write(file.fileno(), content)
-            Path(temporary).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+            Path(temporary).chmod(0o666 & ~_umask())  # mkstemp makes files that only the owner can read
             os.replace(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
-        _sync_folder(path.parent)  # the rename itself must reach the disk
+        _sync_folder(path.parent)  # makes the rename itself durable
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON atomically.
 
     Raises:
-        ValueError: If it holds a number that is not finite, which JSON has no word for.
+        ValueError: If it contains a number that is not finite, which JSON cannot represent.
         StorageError: If it cannot be written.
     """
     try:
@@ -89,13 +89,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Replace a folder by a new one with these files: at any moment there is a whole one, the old or the new.
+    """Replace a folder by a new one with these files; at any moment the complete old or new folder exists.
 
     The new folder is written beside the old one. Then the old one is renamed to ``FOLDER.previous``, the new one to
-    ``FOLDER``, and the old one is removed. Readers that have a file of the old one open keep its bytes.
+    ``FOLDER``, and the old one is removed. Open files of the old folder stay readable.
 
     Raises:
-        StorageError: If it cannot be written; the old folder stays.
+        StorageError: If it cannot be written; the old folder remains.
     """
     with explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -123,19 +123,19 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def previous_of(folder: Path) -> Path:
-    """Where the folder that is being replaced is kept meanwhile."""
+    """The path of the old folder during its replacement."""
     return folder.with_name(folder.name + PREVIOUS)
 
 
 def whole_folder(folder: Path) -> Path:
-    """The folder; where a process was killed between the two renames, the one that it was to replace."""
+    """The folder; the old one, if a process was killed between the two renames."""
     return previous_of(folder) if not folder.exists() and previous_of(folder).is_dir() else folder
 
 
 def tidy_folder(folder: Path) -> None:
-    """Put back a folder whose replacement was interrupted, and remove what killed processes left of it.
+    """Restore a folder whose replacement was interrupted, and remove remains of killed processes.
 
-    Only the one writer of the folder may call it.
+    Only the single writer of the folder may call this.
     """
     previous = previous_of(folder)
     if previous.is_dir() and not folder.exists():
@@ -156,7 +156,7 @@ def _write(descriptor: int, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Best effort: Windows and some network file systems refuse it."""
+    """Flush a folder to disk if possible; Windows and some network file systems do not support it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -172,7 +172,7 @@ def _umask() -> int:
 
 
 def _not_finite(content: Any, name: str = "") -> Iterator[str]:
-    """The names of numbers that are not finite."""
+    """Names of the numbers that are not finite."""
     if isinstance(content, Mapping):
         for key, value in content.items():
             yield from _not_finite(value, f"{name}.{key}" if name else str(key))
@@ -184,7 +184,7 @@ def _not_finite(content: Any, name: str = "") -> Iterator[str]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Plain YAML without aliases: one that refers to itself, or to itself many times over, takes no end of time."""
+    """A YAML loader without aliases, which could make loading recursive or exponentially slow."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -194,17 +194,17 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """Writes a list that occurs twice twice, without an alias."""
+    """A YAML dumper without aliases: it writes repeated lists in full."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def dump_yaml(content: Any) -> bytes:
-    """Plain YAML without aliases.
+    """Serialise plain types to YAML without aliases.
 
     Raises:
-        ValueError: If it holds anything but plain types, or itself.
+        ValueError: If it contains anything but plain types, or itself.
 
     Example:
         >>> dump_yaml({"steps": 3, "rate": None})
@@ -217,7 +217,7 @@ def dump_yaml(content: Any) -> bytes:
 
 
 def read_yaml(path: Path) -> Any:
-    """Plain YAML from a file: no code, no aliases, at most 100 kB.
+    """Read plain YAML from a file: no code, no aliases, at most 100 kB.
 
     Raises:
         ValueError: If the file is too large, not UTF-8, not YAML, or too deep; in one line.

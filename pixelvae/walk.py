@@ -1,4 +1,4 @@
-"""The one walk over sites: sampling, completion, scoring and coding differ only in how a value is chosen."""
+"""The loop over sites, shared by sampling, completion, scoring and coding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pixelvae.sampling import engine, rows
 from pixelvae.sampling.eager import EagerPlan
 from pixelvae.sampling.stepper import Walked
 
-Site = tuple[Any, ...]  # of int; Any lets the type checker see an index in it
+Site = tuple[Any, ...]  # of int; Any permits its use as an index
 Choose = Callable[[Site, int, Tensor], Tensor]
 
 
@@ -32,24 +32,24 @@ def walk(
     stepper: StepperKind | Stepper = "auto",
     progress: bool = False,
 ) -> Tensor:
-    """Visit the sites in raster order, the channels of each in order, and let ``choose`` fix every value.
+    """Visit the sites in raster order, and the channels of each in order; ``choose`` determines every value.
 
     Sampling, completion, scoring and coding differ only in ``choose``.
 
     Args:
-        decoder: Gives the params of every site through its stepper.
-        likelihood: Turns them into probabilities of the levels.
+        decoder: Computes the params of every site through its stepper.
+        likelihood: Maps params to probabilities of the levels.
         context: (B, D), (B, D, *S) or None.
-        batch_size: B.
+        batch_size: Batch size B.
         choose: (site, channel, pmf (B, K)) -> (B,) integer levels.
-        stepper: Kind of the decoder's stepper, see :meth:`Decoder.stepper`, or one to start with.
-        progress: Whether to show a progress bar with the time left.
+        stepper: Kind of the decoder's stepper, see :meth:`Decoder.stepper`, or a stepper at the first site.
+        progress: Whether to show a progress bar with the remaining time.
 
     Returns:
         x, (B, C, *S) integer levels.
 
     Raises:
-        ValueError: If ``batch_size`` < 1, or the context is not the decoder's.
+        ValueError: If ``batch_size`` < 1, or the context does not match the decoder.
     """
     require_count("batch_size", batch_size)
     spec = decoder.spec
@@ -73,13 +73,13 @@ def draw(pmf: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
     Args:
         pmf: (B, K).
         u: (B,) uniform in [0, 1).
-        temperature: Draws from pmf^(1/temperature), normalised; 0 takes the most probable level.
+        temperature: Draw from pmf^(1/temperature), normalised; 0 takes the most probable level.
     """
-    if temperature < 1e-30:  # less than that no float can tell from 0
+    if temperature < 1e-30:  # a smaller temperature is equal to 0 in floats
         return pmf.argmax(1)
     if temperature != 1:
         pmf = ((pmf / pmf.amax(1, keepdim=True)).log() / temperature).softmax(1)
-    cumulative = pmf.cumsum(1)[:, :-1]  # the last level takes what rounding leaves
+    cumulative = pmf.cumsum(1)[:, :-1]  # the last level takes the remainder due to rounding
     return (u.to(pmf.dtype)[:, None] >= cumulative).sum(1)
 
 
@@ -96,19 +96,19 @@ def fill(
     stepper: StepperKind = "auto",
     progress: bool = False,
 ) -> Walked:
-    """One walk in which every value is x where ``known``, and else decided by u: sampling, completion and scoring.
+    """One walk for sampling, completion and scoring: every value is x where ``known``, else drawn by u.
 
-    In one call of the compiled engine where the decoder has a plan and the likelihood is the engine's own, else by
-    :func:`walk`.
+    The walk is one call of the compiled engine if the decoder has a plan and the engine implements the likelihood;
+    otherwise :func:`walk`.
 
     Args:
-        decoder: Gives the params of every site.
-        likelihood: Turns them into probabilities of the levels.
+        decoder: Computes the params of every site.
+        likelihood: Maps params to probabilities of the levels.
         context: (B, D), (B, D, *S) or None.
         u: (B, C, *S) uniform numbers in [0, 1).
-        x: (B, C, *S) integer levels, needed where ``known``.
-        known: (B, C, *S), true where x is kept; nowhere by default.
-        temperature: Divides the log probabilities of what is drawn; 0 takes the most probable level.
+        x: (B, C, *S) integer levels; required if ``known`` is given.
+        known: (B, C, *S), true where x is kept; by default nowhere.
+        temperature: Divides the log probabilities of drawn values; 0 takes the most probable level.
         stepper: See :meth:`Decoder.stepper`.
         progress: Whether to show a progress bar.
 
@@ -129,7 +129,7 @@ def fill(
             pmf = likelihood.pmf(params, x_site, channel)
             return pmf, draw(pmf, u, temperature)
 
-        # Graphs need a real device, which a FakeTensorMode has not.
+        # Graphs need a real device; a FakeTensorMode has none.
         record = rows.cuda_graph if u.device.type == "cuda" and torch.cuda.is_available() else None
         plan = EagerPlan(prepared.eager, context, len(u))
         return rows.fill(plan, of_row, u, x=x, known=known, record=record, progress=progress)

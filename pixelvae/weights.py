@@ -1,4 +1,4 @@
-"""model.safetensors: weights that run no code, with a hash; and a limit to the memory that a configuration may take."""
+"""Reading and writing of model.safetensors with a hash, and a limit to the memory of a configured model."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ FORMAT_VERSION = 1
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged, foreign or newer than this version of pixelvae."""
+    """A checkpoint is missing, damaged, not pixelvae's, or newer than this version."""
 
 
 def weights_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file of the tensors, with a hash of all of it in the metadata."""
+    """Serialise tensors to safetensors, with a hash of all content in the metadata."""
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "pixelvae", "version": str(FORMAT_VERSION), **metadata}
     return safetensors_bytes(kept, metadata | {"sha256": _digest(kept, metadata)})
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a checkpoint's weights.
+    """Read the metadata of a checkpoint's weights.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, foreign or newer than this version.
+        CheckpointError: If the file is missing, damaged, not pixelvae's, or newer than this version.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path} is not there: is this a checkpoint folder?")
+        raise CheckpointError(f"{path} does not exist: is this a checkpoint folder?")
     try:
         with explained(path, "read"), safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -58,10 +58,10 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors, and the metadata.
+    """Read all tensors and the metadata.
 
     Raises:
-        CheckpointError: If the bytes are not those that were saved, or a weight is not finite.
+        CheckpointError: If the hash differs, or a weight is not finite.
     """
     metadata = read_metadata(path)
     try:
@@ -79,14 +79,15 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 MAKERS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.arange}
-"""What makes a new tensor; its size is known before its memory is taken."""
+"""Operations that allocate a tensor of a size known in advance."""
 
 
 class Budget(TorchFunctionMode):
-    """Refuses to make more tensors than a checkpoint can need, before the memory is taken.
+    """Raise an error before a model allocates more memory than its checkpoint can need.
 
     Args:
-        tensors: Of the checkpoint. Its model may make a few times as many values: masks, and what initialises them.
+        tensors: Tensors of the checkpoint. The model may allocate a few times as many values, for masks and
+            initialisation.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -104,7 +105,7 @@ class Budget(TorchFunctionMode):
             self.num_values -= size
             self.num_tensors -= 1
         elif len(inputs) > 1:
-            with suppress(RuntimeError):  # what does not broadcast is no larger than its inputs
+            with suppress(RuntimeError):  # without broadcasting, outputs are no larger than inputs
                 size = math.prod(torch.broadcast_shapes(*inputs))
         if self.num_values < size or self.num_tensors < 0:
             raise MemoryError("it describes a much larger model than the weights are of")

@@ -49,7 +49,7 @@ def test_the_loaded_model_is_the_saved_one(folder):
 @pytest.mark.parametrize("name", ["model.safetensors", "config.yaml"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
-    with pytest.raises(CheckpointError, match=f"{name} is not there"):
+    with pytest.raises(CheckpointError, match=f"{name} does not exist"):
         load(folder)
 
 

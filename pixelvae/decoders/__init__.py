@@ -1,1 +1,1 @@
-"""Autoregressive decoders: p(x_t | x_<t, context), all at once or one site at a time."""
+"""Decoders: all conditionals p(x_t | x_<t, context) at once, or one site at a time."""

@@ -1,4 +1,4 @@
-"""The interface of every decoder: all conditionals at once, or one site at a time by its plan."""
+"""The interface of decoders: all conditionals at once, or one site at a time from a plan."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ StepperKind = Literal["auto", "compiled", "eager", "full"]
 
 
 class Decoder(nn.Module, ABC):
-    r"""The params of every conditional :math:`p(x_t \mid x_{<t}, \mathrm{context})`.
+    r"""Abstract decoder: the likelihood params of all conditionals :math:`p(x_t \mid x_{<t}, \mathrm{context})`.
 
     Args:
         spec: Shape and number of levels of the data.
@@ -46,11 +46,11 @@ class Decoder(nn.Module, ABC):
         """All conditionals at once. x: (B, C, *S) integers; context: (B, D) or (B, D, *S) -> (B, P, *S)."""
 
     def plan(self) -> Plan | None:
-        """The same conditionals as data, one site at a time; None if the decoder has no plan."""
+        """The computation of one site at a time, as data; None if the decoder has no plan."""
         return None
 
     def plan_context(self, context: Tensor | None, batch_size: int) -> Tensor | None:
-        """The context of the plan; by default the context of the decoder."""
+        """The context that the plan uses; by default the context of the decoder."""
         return context
 
     def prepared(self) -> Prepared | None:
@@ -67,11 +67,11 @@ class Decoder(nn.Module, ABC):
         Args:
             context: (B, D), (B, D, *S) or None.
             batch_size: B.
-            kind: ``full`` runs a whole forward pass for every site, ``eager`` runs the plan in plain PyTorch,
-                ``compiled`` in compiled code on the CPU; ``auto`` selects the fastest one available.
+            kind: ``full`` computes a whole forward pass for every site, ``eager`` executes the plan in PyTorch,
+                ``compiled`` in compiled code on the CPU; ``auto`` selects the fastest available kind.
 
         Raises:
-            ValueError: If there is no stepper of that kind here, with the reason.
+            ValueError: If this kind is not available for the decoder or the machine; the message gives the reason.
         """
         self.check_context(context)
         prepared = self.choose(kind)
@@ -84,10 +84,10 @@ class Decoder(nn.Module, ABC):
         return EagerStepper(prepared.eager, context, batch_size)
 
     def choose(self, kind: StepperKind) -> Prepared | None:
-        """The plan that a kind of stepper runs; None for whole forward passes.
+        """The plan that a kind of stepper executes; None for whole forward passes.
 
         Raises:
-            ValueError: If the kind is unknown, or cannot run here.
+            ValueError: If the kind is unknown, or not available for the decoder or the machine.
         """
         if kind not in ("auto", "compiled", "eager", "full"):
             raise ValueError(f"stepper {kind!r}; choose auto, compiled, eager or full")
@@ -110,4 +110,4 @@ class Decoder(nn.Module, ABC):
 
 
 class AutoregressiveDecoder(Decoder, ABC):
-    """A decoder whose params at a site depend on the sites before it."""
+    """Abstract decoder whose params at a site depend on the previous sites, x_<t, and not on later ones."""

@@ -13,7 +13,7 @@ from pixelvae.sampling.plan import Draft, Plan
 
 
 class Factorised(Decoder):
-    r"""Every value is independent of every other given the context: the decoder of a plain VAE.
+    r"""The decoder of a plain VAE: all values are independent given the context.
 
     .. math:: p(x \mid c) = \prod_t p(x_t \mid c)
 

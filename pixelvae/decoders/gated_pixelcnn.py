@@ -1,4 +1,4 @@
-"""Gated PixelCNN: the main decoder of PixelVAE."""
+"""Gated PixelCNN, the default decoder of images."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class GatedPixelCNN(AutoregressiveDecoder):
             )
             for i, reach in enumerate(reaches)
         )
-        # At its own pixel, group c of the first layer sees the channels before c.
+        # At the current pixel, group c of the first layer depends on the channels before c.
         strict = mask(channels, colours, strict=True)
         self.current = None if strict is None else Pointwise(colours, 2 * channels, torch.cat([strict, strict]))
         skip = mask(head_channels, channels)

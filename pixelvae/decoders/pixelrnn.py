@@ -36,10 +36,10 @@ class RowLSTM(ResidualDecoder):
         channels: h, width of the LSTMs; 2h features lie between the layers. A multiple of C where
             ``channel_masked``.
         kernel_size: Odd size k of the convolutions along the row.
-        first_kernel_size: Odd size of the first layer's kernel, which sees the image and has mask A.
+        first_kernel_size: Odd size of the first layer's kernel, which has the image as input and mask A.
         head_channels: Width of the output layer.
         channel_masked: Whether the network orders the colour channels (R, then G given R, then B given
-            both). Without it a site's params see no channel of that site, and the likelihood must order them.
+            both). Else a site's params depend on no channel of that site, and the likelihood orders them.
 
     Shape:
         x: (B, C, H, W) integers in [0, K).  context: (B, D) or (B, D, H, W).  Returns (B, P, H, W).
@@ -120,10 +120,10 @@ class DiagonalBiLSTM(ResidualDecoder):
         num_layers: Number of layers of two LSTMs, at least 1.
         channels: h, width of each LSTM; 2h features lie between the layers. A multiple of C where
             ``channel_masked``.
-        first_kernel_size: Odd size of the first layer's kernel, which sees the image and has mask A.
+        first_kernel_size: Odd size of the first layer's kernel, which has the image as input and mask A.
         head_channels: Width of the output layer.
         channel_masked: Whether the network orders the colour channels (R, then G given R, then B given
-            both). Without it a site's params see no channel of that site, and the likelihood must order them.
+            both). Else a site's params depend on no channel of that site, and the likelihood orders them.
 
     Shape:
         x: (B, C, H, W) integers in [0, K).  context: (B, D) or (B, D, H, W).  Returns (B, P, H, W).

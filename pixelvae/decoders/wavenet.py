@@ -70,7 +70,7 @@ class WaveNet(AutoregressiveDecoder):
         if len(spec.shape) != 2 or spec.channels != 1:
             raise ValueError(f"data shape {spec.shape} is not a sound of one channel (1, T); use an image decoder")
         require_count("num_stacks", num_stacks, most=MAX_LAYERS)
-        require_count("num_layers_per_stack", num_layers_per_stack, most=30)  # the last sees 2³⁰ samples back
+        require_count("num_layers_per_stack", num_layers_per_stack, most=30)  # the last tap is 2³⁰ samples back
         require_count("channels", channels)
         require_count("head_channels", head_channels)
         self.channels = channels
@@ -88,7 +88,7 @@ class WaveNet(AutoregressiveDecoder):
 
     @property
     def receptive_field(self) -> int:
-        """R: a site sees the R sites before it."""
+        """R, the number of previous sites on which a site depends."""
         return 1 + sum(self.dilations)
 
     def context_biases(self, context: Tensor | None) -> list[Tensor] | list[float]:
@@ -148,4 +148,4 @@ def sinusoids(levels: int, channels: int) -> Tensor:
     fastest = math.log10(max(2, levels / 8))
     phase = torch.linspace(-1, 1, levels)[:, None] * torch.logspace(0, fastest, math.ceil(channels / 2))
     features = torch.cat([phase.sin(), phase.cos()], dim=1)[:, :channels]
-    return features.contiguous()  # fused optimizers and DDP go through a weight's memory as if it had no gaps
+    return features.contiguous()  # fused optimizers and DDP require a contiguous weight

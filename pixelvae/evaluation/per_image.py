@@ -132,7 +132,7 @@ def read_per_image(folder: Path) -> dict[str, PerImage]:
     """
     path = folder / FILE
     if not path.is_file():
-        raise ValueError(f"{path} is not there; pixelvae evaluate writes it beside metrics.json")
+        raise ValueError(f"{path} does not exist; pixelvae evaluate writes it beside metrics.json")
     try:
         with explained(path, "read"), safetensors.safe_open(path, framework="pt") as file:
             held = set(file.keys())

@@ -68,10 +68,10 @@ class CausalConv2d(nn.Conv2d):
 
 
 def channel_mask(out_channels: int, in_channels: int, groups: int, *, strict: bool) -> Tensor:
-    """Mask of a site's own channels, in which ordered groups (R, G, B) of outputs see groups of inputs.
+    """Mask of a site's own channels, which orders groups of channels (R, G, B).
 
-    Groups are consecutive blocks of equal size. Group c sees the groups < c if ``strict`` (mask A, for the input x),
-    else the groups <= c (mask B).
+    Groups are consecutive blocks of equal size. Group c depends on the groups < c if ``strict`` (mask A, for the input
+    x), else on the groups <= c (mask B).
 
     Shape:
         Returns (out_channels, in_channels) of zeros and ones.
@@ -119,5 +119,5 @@ class Pointwise(nn.Conv2d):
 
 
 def matrix(conv: Pointwise) -> Tensor:
-    """The weight of a 1x1 convolution, to multiply row vectors of features. -> (in_channels, out_channels)."""
+    """The weight of a 1x1 convolution as a matrix for row vectors of features, (in_channels, out_channels)."""
     return conv.causal_weight()[:, :, 0, 0].mT

@@ -24,7 +24,7 @@ def join_labels(features: Tensor | None, y: Tensor | None, num_classes: tuple[in
     """
     if not num_classes:
         return features
-    assert y is not None  # the boundary refuses missing labels
+    assert y is not None  # missing labels were rejected before
     one_hot = torch.cat([F.one_hot(y[:, i], n) for i, n in enumerate(num_classes)], dim=1)
     if features is None:
         return one_hot.to(torch.get_default_dtype())

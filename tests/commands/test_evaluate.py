@@ -143,7 +143,7 @@ def test_a_difference_to_another_evaluation_is_paired(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "measure_bounds", lambda *_, **__: pytest.fail("work was done"))
     with pytest.raises(ValueError, match=r"against=.*different positions"):
         run(tmp_path / "c", f"--against={tmp_path}/a", "--split=validation")
-    with pytest.raises(ValueError, match="is not there; pixelvae evaluate writes it"):
+    with pytest.raises(ValueError, match="does not exist; pixelvae evaluate writes it"):
         run(tmp_path / "c", f"--against={tmp_path}/none")
     with pytest.raises(ValueError, match="train_elbo=-1; wanted 0 or more"):
         run(tmp_path / "c", "--train_elbo=-1")
