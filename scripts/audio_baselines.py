@@ -1,4 +1,4 @@
-"""What the numbers of spoken digits stand beside, on the same split: ``python scripts/audio_baselines.py``."""
+"""Baselines for spoken digits, on the same split: ``python scripts/audio_baselines.py``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pixelvae.evaluation.bounds import bits_per_dim
 from pixelvae.reporting.provenance import command_line, environment
 from pixelvae.storage import write_atomically, write_json
 
-# How many samples' worth the unigram frequencies weigh in each row of the Markov model: best on validation, where 1 to
-# 300 differ by 0.002 bits.
+# Pseudo-counts of the unigram frequencies in each row of the Markov model: the best on validation, where values from 1
+# to 300 differ by 0.002 bits.
 PRIOR_COUNTS = 50.0
 
 
@@ -28,9 +28,9 @@ def main(
     levels: int = 256,
     split: str = "test",
 ) -> None:
-    """Count on the training split, measure on another, and write OUT/{unigram,markov}/metrics.json.
+    """Count on the training split, evaluate on another, and write OUT/{unigram,markov}/metrics.json.
 
-    Beside them stands the uniform distribution, log2 K bits per sample.
+    For comparison, the uniform distribution has log2 K bits per sample.
 
     Args:
         root: Folder of the recordings.
@@ -61,7 +61,7 @@ def main(
 
 
 def sounds(split: Split) -> list[Tensor]:
-    """Every recording of a split as far as it is part of an example, (at most T,) each."""
+    """Every recording of a split, truncated to the length of an example, (at most T,) each."""
     x, _ = split[BatchKey(torch.arange(len(split)), epoch=0)]
     return [sound[sound != ABSENT] for sound in x[:, 0]]
 
@@ -72,7 +72,7 @@ def fit(training: list[Tensor], levels: int) -> tuple[Tensor, Tensor]:
     .. math:: p(j) = \frac{n_j + 1}{n + K}, \qquad p(j | i) = \frac{n_{ij} + \alpha\,p(j)}{n_i + \alpha}
 
     Shape:
-        Returns (K,) and (K, K), the sample before first.
+        Returns (K,) and (K, K), indexed by the previous sample first.
     """
     unigram = torch.cat(training).bincount(minlength=levels).double() + 1
     unigram /= unigram.sum()

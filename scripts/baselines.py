@@ -1,4 +1,4 @@
-"""What the demo's numbers stand beside, on the same split: ``python scripts/baselines.py``."""
+"""Baselines for the demo, on the same split: ``python scripts/baselines.py``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pixelvae.evaluation.bounds import bits_per_dim
 from pixelvae.reporting.provenance import command_line, environment
 from pixelvae.storage import write_atomically, write_json
 
-HISTOGRAM_EPOCHS = 20  # dynamic binarisation draws anew in each, so the counts come close to the grey values
+HISTOGRAM_EPOCHS = 20  # dynamic binarisation draws new values in each, so the frequencies approach the grey values
 
 
 def main(results: Path = Path("results/mnist5k"), runs: Path = Path("runs/mnist5k"), num_samples: int = 128) -> None:
-    """Make the three baselines and write their metrics.json; finished ones are kept, unfinished ones go on.
+    """Make the three baselines and write their metrics.json; keep finished ones, resume unfinished ones.
 
     Args:
         results: Folder for NAME/metrics.json, config.yaml and environment.txt.
@@ -35,7 +35,7 @@ def main(results: Path = Path("results/mnist5k"), runs: Path = Path("runs/mnist5
 
 
 def histogram(data: DataSet, out: Path) -> None:
-    """log p(x | y) of independent pixels, whose probabilities are counted on the training split, and its metrics."""
+    """log p(x | y) under independent pixels, with frequencies of the training split, and its metrics."""
     spec = data.spec
     counts = torch.ones(spec.num_classes[0], spec.levels, *spec.shape)  # add-one smoothing
     for epoch in tqdm(range(HISTOGRAM_EPOCHS), desc="histogram", unit="epoch"):
@@ -63,7 +63,7 @@ def histogram(data: DataSet, out: Path) -> None:
 
 
 def log_prob(log_pmf: Tensor, split: Split, key: BatchKey) -> Tensor:
-    """log p(x | y) in nats of one batch of a split. -> (B,)."""
+    """log p(x | y) in nats of one batch of a split. Returns (B,)."""
     x, y = split[key]
     return log_pmf[y[:, 0]].gather(1, x[:, None]).flatten(1).sum(1)
 

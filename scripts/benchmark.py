@@ -1,4 +1,4 @@
-"""Speed of sampling, as ratios within one run: ``python scripts/benchmark.py``. Machines are noisy, ratios less so."""
+"""Speed of sampling, as ratios within one run, which are robust to noise: ``python scripts/benchmark.py``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CONTEXT_DIM = 32
 PRECISION_STEPS = 400
 LINEAGE = ("gated_pixelcnn", "pixelcnn", "row_lstm", "diagonal_bilstm")  # configs/mnist/NAME.yaml: equal parameters
 LINEAGE_BATCH = 32
-# Two stacks of dilations 1 .. 512: a field of 2 * 1023 + 1 samples, and one sound just as long.
+# Two stacks of dilations 1 .. 512: a receptive field of 2 * 1023 + 1 samples, and a sound of the same length.
 wavenet = partial(WaveNet, num_stacks=2, num_layers_per_stack=10, channels=32, head_channels=64)
 SOUND = DataSpec((1, 2047), levels=256)
 
@@ -58,10 +58,10 @@ def main(
 
     Args:
         out: Folder for sampling.json, family.json, precision.json and benchmark.png.
-        repeats: Interleaved repeats, of which the median counts.
+        repeats: Number of interleaved repeats; the median is reported.
         threads: CPU threads.
         only: sampling, family (the other decoders), precision or all.
-        device: Where to measure.
+        device: Device to measure on.
     """
     measures = {"sampling": sampling, "family": family, "precision": precision}
     if only not in ("all", *measures):
@@ -83,7 +83,7 @@ def main(
 
 
 def precision(repeats: int, device: torch.device) -> dict[str, Any]:
-    """Test ELBO in nats after equal steps on 8x8 digits, trained in float32 and in bfloat16 autocast."""
+    """Test ELBO in nats after equal numbers of steps on 8x8 digits, in float32 and in bfloat16 autocast."""
     data, world = Digits(levels=2), World(device)
     result: dict[str, Any] = {"steps": PRECISION_STEPS, "batch_size": 32}
     kinds: tuple[Precision, ...] = ("float32", "bf16-mixed")
@@ -106,7 +106,7 @@ def precision(repeats: int, device: torch.device) -> dict[str, Any]:
 
 
 def sampling(repeats: int, device: torch.device) -> dict[str, Any]:
-    """Speed of each executor, draws included, against one full forward pass per pixel; other uses of the walk."""
+    """Speed of each executor, including draws, relative to one full forward pass per pixel; other uses of the walk."""
     cases: dict[str, tuple[DataSpec, int, tuple[int, ...]]] = {
         "28x28, 2 levels, 32 latents": (BINARY, CONTEXT_DIM, (1, 16, 64, 256)),
         "28x28, 2 levels": (BINARY, 0, (1, 16, 64, 256)),
@@ -133,7 +133,7 @@ def sampling_rows(
     repeats: int,
     device: torch.device,
 ) -> list[dict[str, Any]]:
-    """A row for each batch size."""
+    """One row for each batch size."""
     kinds = kinds if device.type == "cpu" else ("eager",)
     rows = []
     for batch_size in batch_sizes:
@@ -147,7 +147,7 @@ def sampling_rows(
 def benchmark_model(
     spec: DataSpec, latent_dim: int, device: torch.device, likelihood: LikelihoodFactory = Categorical
 ) -> GenerativeModel:
-    """The benchmark network, with latents in every gate or without; RGB takes 33 channels, a multiple of 3."""
+    """The benchmark network, with or without latents; 33 channels for RGB, a multiple of 3."""
     torch.manual_seed(0)
     widths = {"channels": 33, "head_channels": 66} if spec.channels == 3 else {}
     model = assemble(
@@ -164,7 +164,7 @@ def benchmark_model(
 
 
 def family(repeats: int, device: torch.device) -> dict[str, Any]:
-    """Rows of sampling, and seconds of a training step in units of GatedPixelCNN's."""
+    """Rows of sampling, and the time of a training step relative to GatedPixelCNN."""
     rows = []
     for name in LINEAGE:
         rows += sampling_rows(name, lineage_model(name, device), (1, 64), ("eager", "compiled"), repeats, device)
@@ -191,7 +191,7 @@ def wavenet_model(device: torch.device) -> GenerativeModel:
 
 
 def lineage_step(name: str, device: torch.device) -> Callable[[], object]:
-    """One update as ``fit`` makes it, without torch.compile."""
+    """One update of ``fit``, without torch.compile."""
     options = TrainingOptions(batch_size=LINEAGE_BATCH, compile="never")
     trainer = Trainer(lineage_model(name, device), options, Objective(), World(device), seed=0)
     x = torch.randint(0, 2, (LINEAGE_BATCH, *BINARY.shape), generator=torch.Generator().manual_seed(0))

@@ -1,6 +1,6 @@
-"""Pictures a second that ImageFolder loads: decoded whenever they are asked for, with drafts, and from the cache.
+"""Pictures per second that ImageFolder loads: decoded on each access, with drafts, and from the cache.
 
-All ways take turns in one run, and are compared by the ratio of their times.
+The measurements of all methods are interleaved in one run, and compared by the ratio of their times.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMMAND = "python scripts/benchmark_loading.py --root CIFAR10_JPEG"
 
 
 class WithoutDrafts:
-    """Decodes every picture at its full size, as the first version did."""
+    """Decode every picture at its full size, as the first version did."""
 
     def __init__(self, root: Path, files: Sequence[str], size: int) -> None:
         self.root, self.files, self.size = root, files, size
@@ -47,7 +47,7 @@ class WithoutDrafts:
 
 
 def photographs(folder: Path, count: int, width: int = 1000, height: int = 750) -> list[str]:
-    """Write smooth noise as JPEG files of quality 90, about as large as photographs."""
+    """Write smooth noise as JPEG files of quality 90, about the size of photographs."""
     rng = np.random.default_rng(0)
     for number in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (height // 8, width // 8, 3), np.uint8))
@@ -56,7 +56,7 @@ def photographs(folder: Path, count: int, width: int = 1000, height: int = 750) 
 
 
 def measure(root: Path, files: Sequence[str], size: int, rounds: int) -> dict[str, Any]:
-    """Pictures a second of each way, the median of some rounds in turn, and their ratios to the first way."""
+    """Pictures per second of each method, the median of interleaved rounds, and their ratios to the first method."""
     read = PictureReader(size, "crop", grey=False, background="white")
     begin = time.perf_counter()
     decoded = decode_all(root, files, read, read.settings, read.shape, cache=True)
@@ -97,13 +97,13 @@ def _seconds(run: Callable[[], None]) -> float:
 def main(
     root: Path | None = None, out: Path = Path("results/benchmark/loading.json"), count: int = 5000, rounds: int = 5
 ) -> None:
-    """Measure small pictures of a folder, and large ones that are made here.
+    """Measure small pictures of a folder, and large synthetic ones.
 
     Args:
-        root: Folder of small JPEG pictures; left out, none are measured.
-        out: Where the numbers go.
-        count: Small pictures, spread over the folder.
-        rounds: How often each way is measured.
+        root: Folder of small JPEG pictures; by default these are not measured.
+        out: Output file.
+        count: Number of small pictures, spread over the folder.
+        rounds: Number of measurements of each method.
     """
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

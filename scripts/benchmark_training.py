@@ -39,7 +39,7 @@ BATCH_SIZE = 64
 
 
 class Arm(NamedTuple):
-    """One way to run a training step."""
+    """A variant of the training step."""
 
     precision: Precision = "bf16-mixed"
     channels_last: bool = True
@@ -57,11 +57,11 @@ ARMS = {
 
 
 def main(out: Path = Path("results/benchmark/training.json"), rounds: int = 9, threads: int = 2) -> None:
-    """Measure two networks, each step by turns, and write a JSON file.
+    """Measure two networks with interleaved steps, and write a JSON file.
 
     Args:
-        out: The file.
-        rounds: Rounds by turns, of which the medians count.
+        out: Output file.
+        rounds: Number of interleaved rounds; the median is reported.
         threads: CPU threads.
     """
     keep_freed_memory()
@@ -114,13 +114,13 @@ def step_of(make: Callable[[], GenerativeModel], arm: Arm, batch_size: int = BAT
 
 
 def peak_product(dtype: torch.dtype, size: int = 1024) -> Callable[[], Tensor]:
-    """A product of two large matrices, 2·size³ floating-point operations: the machine's peak."""
+    """A product of two large matrices, 2·size³ floating-point operations, for the peak rate of the machine."""
     a, b = torch.randn(2, size, size, generator=torch.Generator().manual_seed(0)).to(dtype)
     return lambda: a @ b
 
 
 def steps_of(make: Callable[[], GenerativeModel], rounds: int) -> dict[str, Any]:
-    """Images/s of every arm, its ratio to the plain step, and its share of the bfloat16 peak."""
+    """Images/s of every variant, its ratio to the plain step, and its share of the bfloat16 peak."""
     works: dict[str, Callable[[], object]] = {name: step_of(make, arm) for name, arm in ARMS.items()}
     first_seconds = {name: seconds(work, torch.device("cpu")) for name, work in works.items()}
     losses = {name: work() for name, work in works.items()}

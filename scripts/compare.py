@@ -1,4 +1,4 @@
-"""Train configurations alike and compare them: ``python scripts/compare.py "[A.yaml, B.yaml]" --steps N``."""
+"""Compare configurations: ``python scripts/compare.py "[A.yaml, B.yaml]" --steps N``."""
 
 from pixelvae.commands.cli import run
 

@@ -1,4 +1,4 @@
-"""Compress files to the size of the model's bound, decoded bit for bit elsewhere: ``python scripts/compress.py``."""
+"""Compress files losslessly to about the size of the model's bound: ``python scripts/compress.py``."""
 
 from pixelvae.commands.cli import run
 

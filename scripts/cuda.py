@@ -1,4 +1,4 @@
-"""Laws, training and speed on an accelerator, in one command: ``python scripts/cuda.py``. Needs no network."""
+"""Laws, training and speed on an accelerator, in one command: ``python scripts/cuda.py``. Works offline."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def main(
     laws: bool = True,
     repeats: int = 5,
 ) -> None:
-    """Run the laws, train the demo, time training steps and samples of every decoder; print a table, write a file.
+    """Run the laws, train the demo, measure training and sampling of every decoder; print a table, write a file.
 
     Args:
         out: The JSON file.
         device: auto takes the accelerator; cpu is accepted for a trial of the command.
-        quick: Whether to use tiny sizes, which say nothing about speed.
-        laws: Whether to run the tests on the device first; wants pytest.
-        repeats: Times by turns, of which the median counts.
+        quick: Whether to use tiny sizes, for a trial; the speeds are then meaningless.
+        laws: Whether to run the tests on the device first; needs pytest.
+        repeats: Number of interleaved repeats; the median is reported.
     """
     if device == "auto" and choose_device().type == "cpu":
         print("This machine has no accelerator that torch can use; for a trial: --device cpu --quick", file=sys.stderr)
@@ -106,16 +106,16 @@ def name_of(device: torch.device) -> str:
 
 
 def run_laws(device: torch.device, quick: bool) -> str:
-    """Run the tests that have a ``device``, on this one: passed, failed, or why not run."""
+    """Run the tests with a ``device`` argument on this device: passed, failed, or the reason why they did not run."""
     if importlib.util.find_spec("pytest") is None or not (ROOT / "tests").is_dir():
-        return "not run: wants pytest and the repository's tests"
+        return "not run: needs pytest and the repository's tests"
     chosen = f"{device.type} and factorised and params_never" if quick else device.type
     command = [sys.executable, "-m", "pytest", *(LAWS[:1] if quick else LAWS), "-k", chosen]
     return "passed" if subprocess.run(command, cwd=ROOT, check=False).returncode == 0 else "failed"
 
 
 def train_demo(world: World, quick: bool) -> dict[str, Any]:
-    """The bound of the demo's model in nats, trained on this device, beside the committed one of a CPU."""
+    """The bound of the demo's model in nats after training on this device, and the committed result of a CPU."""
     options = parser()
     parsed = options.parse_args(["--config", str(DEMO), *(QUICK_DEMO if quick else ())])
     given, config = options.instantiate(parsed), yaml.safe_load(options.dump(parsed))
@@ -138,7 +138,7 @@ def train_demo(world: World, quick: bool) -> dict[str, Any]:
 
 
 def training(world: World, quick: bool, repeats: int) -> dict[str, Any]:
-    """Images/s of whole updates of the 32-channel network, and their share of the card's rate of products."""
+    """Images/s of whole updates of the 32-channel network, and their share of the card's peak rate."""
     spec, sizes = (QUICK_IMAGE, QUICK_BATCH_SIZES) if quick else (IMAGE, BATCH_SIZES)
     kinds: dict[str, Any] = {"float32, eager": ("float32", "never")}
     if has_fast_bfloat16(world.device):
@@ -163,7 +163,7 @@ def training(world: World, quick: bool, repeats: int) -> dict[str, Any]:
 
 
 def step(world: World, spec: DataSpec, batch_size: int, precision: Any, compiled: Any) -> Callable[[], object]:
-    """One update through the Trainer, the copy to the device included."""
+    """One update of the Trainer, including the copy to the device."""
     torch.manual_seed(0)
     options = TrainingOptions(batch_size=batch_size, precision=precision, compile=compiled)
     trainer = Trainer(network(GATED, spec), options, Objective(), world, seed=0)
@@ -180,13 +180,13 @@ def product(size: int, device: torch.device) -> Callable[[], object]:
 
 
 def network(decoder: DecoderFactory, spec: DataSpec) -> GenerativeModel:
-    """A decoder without conditioning, its weights drawn anew."""
+    """A decoder without conditioning, with random weights."""
     return AutoregressiveModel(spec, likelihood=Categorical, decoder=decoder, context=VectorContext)
 
 
 @torch.inference_mode()
 def sampling(device: torch.device, quick: bool, repeats: int) -> list[dict[str, Any]]:
-    """Samples/s of every decoder by the fastest executor of the device, draws included."""
+    """Samples/s of every decoder with the fastest executor of the device, including draws."""
     rows = []
     for name, (decoder, spec) in DECODERS.items():
         small = (QUICK_IMAGE if len(spec.sites) == 2 else QUICK_SOUND) if quick else spec
@@ -199,7 +199,7 @@ def sampling(device: torch.device, quick: bool, repeats: int) -> list[dict[str, 
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result in lines of at most 80 characters."""
+    """Format the result in lines of at most 80 characters."""
     demo = result["demo"]
     lines = [
         f"{result['device']}: {result['peak_tflop_per_second']:.3g} TFLOP/s of bfloat16 products",

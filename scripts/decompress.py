@@ -1,4 +1,4 @@
-"""Write the pictures or sounds of a compressed file again, level for level: ``python scripts/decompress.py``."""
+"""Decompress a file to exactly equal pictures or sounds: ``python scripts/decompress.py``."""
 
 from pixelvae.commands.cli import run
 

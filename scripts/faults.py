@@ -1,6 +1,6 @@
-"""Counted faults: kills, signals, damaged checkpoints, absurd configurations and options, limits of file size.
+"""Fault injection: kills, signals, damaged checkpoints, invalid configurations and options, limits of file size.
 
-Each trial runs in a process of its own, so that one that hangs or dies is counted as failed:
+Each trial runs in its own process, so that one that hangs or crashes is counted as failed:
 ``python scripts/faults.py --trials 100`` takes about ten minutes, and writes results/faults/report.json.
 """
 
@@ -58,19 +58,19 @@ SECONDS = 60
 
 
 class Trial(NamedTuple):
-    """A kind of fault, and a function (random numbers, empty folder) that raises unless the fault is held."""
+    """A kind of fault, and a function (random numbers, empty folder) that raises unless the fault is handled."""
 
     kind: str
     act: Callable[[random.Random, Path], None]
 
 
 def main(trials: int = 20, out: Path = Path("results/faults"), seed: int = 0) -> None:
-    """Run every kind of fault so many times and count.
+    """Run trials of every kind of fault and count failures.
 
     Args:
-        trials: Of each kind.
+        trials: Number of trials of each kind.
         out: Folder for report.json.
-        seed: Of the random faults.
+        seed: Seed of the random faults.
     """
     if trials < 1:
         raise ValueError(f"trials={trials}; wanted at least 1")
@@ -94,7 +94,7 @@ def main(trials: int = 20, out: Path = Path("results/faults"), seed: int = 0) ->
 
 
 def kinds(whole: Path, seconds: float) -> Iterator[Trial]:
-    """All kinds of faults, given a run that nothing disturbed and how long it took."""
+    """All kinds of faults, given an undisturbed run and its duration."""
     yield Trial("kill -9 at a random moment", partial(interrupted, whole, seconds, [signal.SIGKILL]))
     yield Trial("signal at a random moment", partial(interrupted, whole, seconds, NUMBERS))
     yield Trial("bit flipped in model.safetensors", partial(damaged, whole, "model.safetensors", flip))
@@ -108,7 +108,7 @@ def kinds(whole: Path, seconds: float) -> Iterator[Trial]:
 
 
 def attempt(act: Callable[[random.Random, Path], None], draws: random.Random, folder: Path) -> str:
-    """The failure of one trial, or nothing. Kills are made by the trial, which must not be a child for that."""
+    """The failure of one trial, or an empty string. Trials of kills are not forked: they start their own processes."""
     if isinstance(act, partial) and act.func is interrupted:
         try:
             act(draws, folder)
@@ -119,7 +119,7 @@ def attempt(act: Callable[[random.Random, Path], None], draws: random.Random, fo
 
 
 def in_child(act: Callable[[], int | None]) -> str:
-    """Run in a forked process with a limit of time; what it raised, or nothing."""
+    """Run in a forked process with a time limit; return its error, or an empty string."""
     process, messages = fork(act)
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
@@ -133,13 +133,13 @@ def in_child(act: Callable[[], int | None]) -> str:
 
 
 def code_failure(status: int) -> str:
-    """A message unless the process ended with 0."""
+    """A message unless the exit code is 0."""
     code = os.waitstatus_to_exitcode(status)
     return "" if code == 0 else f"ended with {code}"
 
 
 def fork(act: Callable[[], int | None]) -> tuple[int, Path]:
-    """Start a process that exits with 0, with 128 + signal for an interrupted run, or with 1 and a message."""
+    """Start a process. Its exit code is 0, 128 + signal for an interrupted run, or 1 with a message."""
     descriptor, name = tempfile.mkstemp()
     os.close(descriptor)
     process = os.fork()
@@ -158,7 +158,7 @@ def fork(act: Callable[[], int | None]) -> tuple[int, Path]:
 
 
 def train(out: Path) -> int:
-    """The tiny run, started or resumed; its exit code."""
+    """Start or resume the tiny run; return its exit code."""
     torch.manual_seed(0)
     data = Digits(levels=2)
     model, training = build(CONFIG, data.spec), TrainingOptions(**OPTIONS)
@@ -170,7 +170,7 @@ def train(out: Path) -> int:
 
 
 def interrupted(whole: Path, seconds: float, numbers: list[int], draws: random.Random, folder: Path) -> None:
-    """Interrupt the run up to three times at random moments; the end is the same, and nothing remains."""
+    """Interrupt the run up to three times at random moments; the result must be equal, without remains."""
     out = folder / "run"
     for _ in range(draws.randint(1, 3)):
         process, messages = fork(partial(train, out))
@@ -192,7 +192,7 @@ def interrupted(whole: Path, seconds: float, numbers: list[int], draws: random.R
 def damaged(
     whole: Path, name: str, damage: Callable[[random.Random, bytes], bytes], draws: random.Random, folder: Path
 ) -> None:
-    """A damaged file is refused in one line, or means the same."""
+    """A damaged file must cause an error of one line, or load equal weights."""
     path = folder / "last" / name
     copy(whole, folder)
     path.write_bytes(damage(draws, path.read_bytes()))
@@ -206,7 +206,7 @@ def damaged(
 
 
 def reconfigured(whole: Path, draws: random.Random, folder: Path) -> None:
-    """A configuration with an absurd entry is refused in one line, or describes a model with the same weights."""
+    """A configuration with an invalid entry must cause an error of one line, or load equal weights."""
     copy(whole, folder)
     config = load_config(folder / "last")
     place, name = config, draws.choice(list(CONFIG))
@@ -223,7 +223,7 @@ def reconfigured(whole: Path, draws: random.Random, folder: Path) -> None:
 
 
 def out_of_range(draws: random.Random, _folder: Path) -> None:
-    """An absurd value is refused in one line, or the options are sound."""
+    """An invalid value must cause an error of one line, or the options must be valid."""
     cls = draws.choice([TrainingOptions, Objective])
     name = draws.choice([field.name for field in fields(cls)])
     with refusal():
@@ -231,7 +231,7 @@ def out_of_range(draws: random.Random, _folder: Path) -> None:
 
 
 def limited(whole: Path, draws: random.Random, folder: Path) -> None:
-    """A run that may write no large file ends in one line, and leaves a run that goes on."""
+    """A run under a limit of file size must end with an error of one line, and the earlier run must stay resumable."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     largest = (whole / "last/training.pt").stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (draws.randrange(largest), resource.RLIM_INFINITY))
@@ -244,7 +244,7 @@ def limited(whole: Path, draws: random.Random, folder: Path) -> None:
 
 @contextmanager
 def refusal() -> Iterator[None]:
-    """What is raised here must be an error of ours, in one line."""
+    """Require that errors are our own and have one line."""
     message = "refused"
     try:
         yield
@@ -269,7 +269,7 @@ def copy(whole: Path, folder: Path) -> None:
 
 
 def flip(draws: random.Random, content: bytes) -> bytes:
-    """One bit."""
+    """Flip one bit."""
     changed = bytearray(content)
     changed[draws.randrange(len(changed))] ^= 1 << draws.randrange(8)
     return bytes(changed)

@@ -1,4 +1,4 @@
-"""Walk through the latents, from image to image or class to class: ``python scripts/interpolate.py runs/demo/best``."""
+"""Interpolate in the latents between images or classes: ``python scripts/interpolate.py runs/demo/best``."""
 
 from pixelvae.commands.cli import run
 

@@ -17,16 +17,16 @@ from pixelvae.storage import write_json
 
 
 def main(run: Path, name: str, url: str, results: Path = Path("results")) -> None:
-    """Enter the weights of a run into the table of published weights, and write their model card.
+    """Add the weights of a run to the table of published weights, and write their model card.
 
     Args:
         run: A run or a checkpoint.
-        name: Of the model, DATASET/MODEL; results/DATASET/MODEL holds its metrics.json and config.yaml.
-        url: Where its weights will be, such as an asset of a release.
+        name: Name of the model, DATASET/MODEL; results/DATASET/MODEL contains its metrics.json and config.yaml.
+        url: Future address of the weights, such as an asset of a release.
         results: The folder of results.
 
     Raises:
-        ValueError: If the configuration of the results is not that of the run.
+        ValueError: If the configurations of the results and of the run differ.
     """
     checkpoint = checkpoint_folder(run)
     load(checkpoint)  # refuses damaged weights

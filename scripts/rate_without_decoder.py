@@ -1,6 +1,6 @@
-"""Information that a rate finds where the decoder ignores its latents: ``python scripts/rate_without_decoder.py``.
+"""Information from a rate alone, with a decoder that ignores its latents: ``python scripts/rate_without_decoder.py``.
 
-The likelihood then gives no gradient to the latents; all that they hold about x is what the objective rewards.
+The likelihood has no gradient for the latents, so all of their information about x comes from the objective.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def main(
     rates: tuple[float, ...] = (4.0, 20.0),
     seeds: tuple[int, ...] = (0, 1, 2),
 ) -> None:
-    """Train encoder and prior under a rate, and write what the latents hold.
+    """Train encoder and prior under a rate, and write the information in the latents.
 
     Args:
-        out: The file.
-        steps: Updates of a run.
-        rates: KL to hold, in nats.
-        seeds: Of the weights, the data order and the noise.
+        out: Output file.
+        steps: Number of updates of a run.
+        rates: Rates (KL) in nats.
+        seeds: Seeds of the weights, the data order and the noise.
     """
     rows = [measure(name, rate, steps, seed) for rate in rates for name in PRIORS for seed in seeds]
     write_json(out, {"rows": rows, "steps": steps, "command": command_line(), "environment": environment()})
@@ -77,7 +77,7 @@ def measure(prior: str, rate: float, steps: int, seed: int) -> dict[str, Any]:
         latent_dim=LATENT_DIM,
     )
     for parameter in model.context.parameters():
-        parameter.requires_grad_(False).zero_()  # its map is 0 whatever h is
+        parameter.requires_grad_(False).zero_()  # its map is 0 for every h
     options = TrainingOptions(steps=steps, batch_size=BATCH_SIZE, compile="never", precision="float32")
     trainer = Trainer(model, options, Objective(rate=rate), World(torch.device("cpu")), seed=seed)
     generator = torch.Generator().manual_seed(seed)

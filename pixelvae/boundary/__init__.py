@@ -1,7 +1,7 @@
-"""The boundary: checks of what comes from outside, each made once, at the entry of a public verb.
+"""Checks of arguments from users, each made once, at the entry of a public function.
 
-A function takes a value as a user gives it and returns it as the model wants it. It raises ValueError with what was
-given, what is wanted and the likely cause. Code behind the boundary checks nothing again.
+A function takes a value from the user and returns it in the form that the model expects. It raises ValueError with
+the given value, the expected one and the likely cause. Internal code does not check again.
 """
 
 from pixelvae.boundary.arguments import (

@@ -1,4 +1,4 @@
-"""Numbers, generators and splits at the boundary."""
+"""Checks of numbers, generators and splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pixelvae.data.splits import Split
 
 
 def require_seed(seed: int, n: int = 1) -> int:
-    """A seed whose n - 1 successors are seeds too.
+    """Check a seed whose n - 1 successors must also be valid seeds.
 
     Raises:
         ValueError: If it is not an integer, or out of range.
@@ -24,7 +24,7 @@ def require_seed(seed: int, n: int = 1) -> int:
 
 
 def require_temperature(temperature: float) -> float:
-    """A temperature.
+    """Check a temperature.
 
     Raises:
         ValueError: If it is not a finite number of at least 0.
@@ -35,10 +35,10 @@ def require_temperature(temperature: float) -> float:
 
 
 def require_sources(sources: Sequence[torch.Generator], name: str = "sources") -> list[torch.Generator]:
-    """One CPU generator for each sample, at least one.
+    """Check a list of CPU generators, one for each sample.
 
     Raises:
-        ValueError: If there is none, or anything else among them.
+        ValueError: If the list is empty, or contains anything else.
     """
     if not isinstance(sources, Sequence) or not sources:
         raise ValueError(f"{name}={sources!r}; wanted a list of generators: generators(seed, n)")
@@ -49,10 +49,10 @@ def require_sources(sources: Sequence[torch.Generator], name: str = "sources") -
 
 
 def require_split(split: Split, spec: DataSpec) -> None:
-    """A split of the data that a model is of.
+    """Check that a split matches the spec of a model.
 
     Raises:
-        ValueError: If it is no split, shape, levels or labels differ, or it is empty.
+        ValueError: If it is not a split, shape, levels or labels differ, or it is empty.
     """
     if not isinstance(split, Split):
         raise ValueError(f"the split is a {type(split).__name__}; wanted a split of a data set, such as data.test")

@@ -1,4 +1,4 @@
-"""y at the boundary: an integer, a list or a tensor, to (B, L)."""
+"""Checks of labels y: an integer, a list or a tensor is converted to (B, L)."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def require_labels(
     asked_for: bool = False,
     synchronise: bool = True,
 ) -> Tensor | None:
-    """Labels as (n, L) int64, on the device; None of a model without labels.
+    """Labels as (n, L) int64 on the device; None for a model without labels.
 
-    Data sets yield labels also for a model that has none, so a tensor of n rows is then left out. An integer or a list
-    is always somebody's wish, and is refused.
+    Data sets yield labels for every model, so a model without labels ignores a tensor of n rows. An integer or a list
+    is an explicit request, and an error for such a model.
 
     Args:
         y: See ``Labels``.
         num_classes: Number of classes of each kind of label.
         n: Number of examples.
-        device: Of the model.
-        asked_for: Whether y is a wish, not data beside x: then a model without labels refuses tensors too.
-        synchronise: False never waits for an accelerator, see :func:`require_batch`.
+        device: Device of the model.
+        asked_for: Whether y is an explicit request. A tensor is then also an error for a model without labels.
+        synchronise: If false, never wait for an accelerator, see :func:`require_batch`.
 
     Raises:
         ValueError: If labels are missing, given to a model that has none, of the wrong shape, or out of range.
@@ -69,7 +69,7 @@ def require_labels(
 def require_labels_along(
     y: Labels | None, num_classes: tuple[int, ...], steps: int, n: int, device: torch.device
 ) -> Tensor | None:
-    """Labels of every point of n paths, (steps·n, L): from one for each point, (steps, n, L), or one for each path.
+    """Labels of every point of n paths, (steps·n, L), from one per point, (steps, n, L), or one per path.
 
     Raises:
         ValueError: As :func:`require_labels`.
@@ -90,7 +90,7 @@ def _as_tensor(y: Labels, wanted: str) -> Tensor:
     try:
         return torch.tensor(int(y) if isinstance(y, Integral) else y)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"y is no list of labels ({error}); {wanted}") from error
+        raise ValueError(f"y is not a list of labels ({error}); {wanted}") from error
 
 
 def _refuse_wishes(y: Labels | None, n: int, asked_for: bool) -> None:

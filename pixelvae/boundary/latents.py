@@ -1,4 +1,4 @@
-"""h at the boundary, and the noise that draws it."""
+"""Checks of latents h and of their noise."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pixelvae.boundary.tensors import may_read
 def require_latents(
     h: Tensor | None, latent_dim: int, n: int | None, device: torch.device, dtype: torch.dtype, *, name: str = "h"
 ) -> Tensor | None:
-    """Latents, or their noise, of the model's type, on its device. (n, D) -> (n, D); None without latents.
+    """Latents, or their noise, in the model's dtype on its device. (n, D) -> (n, D); None without latents.
 
     Args:
         h: (n, D) finite floating-point numbers.
         latent_dim: D, 0 without latents.
-        n: Number of examples; None where h itself says it.
-        device: Of the model.
-        dtype: Of the model's weights.
-        name: What to call h in the message.
+        n: Number of examples; None to accept any.
+        device: Device of the model.
+        dtype: The dtype of the model's weights.
+        name: Name of h in the message.
 
     Raises:
         ValueError: If h is missing, of another type or shape, not finite, or given to a model without latents.
@@ -30,7 +30,7 @@ def require_latents(
     if not latent_dim:
         if given is None:
             return None
-        raise ValueError(f"{name} has shape {given}; wanted None, for the model has no latents")
+        raise ValueError(f"{name} has shape {given}; wanted None, as the model has no latents")
     rows = n or (given[0] if given else 1) or 1
     if h is None or given != (rows, latent_dim):
         raise ValueError(
@@ -46,7 +46,7 @@ def require_latents(
 def require_ends(
     start: Tensor | None, end: Tensor | None, latent_dim: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Two ends of paths, of the model's type, on its device. (B, D), (B, D) -> the same.
+    """Two ends of paths in the model's dtype on its device. (B, D), (B, D) -> the same.
 
     Raises:
         ValueError: As :func:`require_latents`; also if the model has no latents.

@@ -1,4 +1,4 @@
-"""x at the boundary: levels, batches of them with their labels, and masks of what is known."""
+"""Checks of levels x, of batches with labels, and of masks."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ def require_batch(
     Args:
         x: (B, C, *S) levels of any integer type.
         y: See :func:`require_labels`.
-        spec: Of the model.
-        device: Of the model.
+        spec: Spec of the model.
+        device: Device of the model.
         labels_optional: Whether y may be None although the model has labels.
-        synchronise: False never waits for an accelerator: values that are on one are not read, and copies to it are
-            asynchronous.
+        synchronise: If false, never wait for an accelerator: do not check values on it, and copy asynchronously.
 
     Raises:
-        ValueError: If x or y is not what the spec says.
+        ValueError: If x or y does not match the spec.
     """
     x = require_levels(x, spec, synchronise=synchronise)
     x = x.to(device, non_blocking=not synchronise)
@@ -41,13 +40,12 @@ def require_batch(
 
 
 def require_levels(x: Tensor, spec: DataSpec, *, synchronise: bool = True) -> Tensor:
-    """Levels as int64, on the device where they are. (B, C, *S) of any integer type -> (B, C, *S).
+    """Levels as int64 on their device. (B, C, *S) of any integer type -> (B, C, *S).
 
-    ``ABSENT`` is a value of sounds alone, and only after the end of a sound. While torch.compile traces, values cannot
-    be read and are not checked.
+    ``ABSENT`` is valid only after the end of a sound. Values are not checked while torch.compile traces.
 
     Raises:
-        ValueError: If type, shape or values are not those of the spec.
+        ValueError: If type, shape or values do not match the spec.
 
     Example:
         >>> require_levels(torch.full((1, 1, 2, 2), 255), DataSpec((1, 2, 2), levels=2))
@@ -106,7 +104,7 @@ def _wrong_shape(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
 
 
 def require_known(known: Tensor, x: Tensor) -> Tensor:
-    """A mask of the shape of x, on its device.
+    """A mask with the shape of x, on its device.
 
     Raises:
         ValueError: If it is not boolean, or cannot be broadcast to x.

@@ -16,7 +16,7 @@ constexpr int GROUPS = 16;            // of images, each with its own sums: resu
 
 struct Sizes { int B, H, W, in, p, rows, columns, taps, D, first, last, threads; };
 
-struct Tensors {  // null where there is none
+struct Tensors {  // null if absent
     const bf16 *v, *h, *c;                          // (B, H, W, in) twice, (B, H, W, D)
     const float *wv, *wh, *wvh, *wr, *vv, *vh;      // (out, rows, columns, in) each
     const float *bias_v, *bias_h, *bias_r;          // (B, 2p) twice: contexts that are vectors are in them; (p,)

@@ -1,1 +1,1 @@
-"""Sampling plans and what runs them: u -> x, one site after the other. Knows no decoder: it is given plans."""
+"""Sampling plans and their executors: u -> x, one site after the other. Independent of the decoders."""

@@ -1,4 +1,4 @@
-"""Levels as intervals of an asymmetric numeral system, in compiled code: integers, the same bits on every processor."""
+"""Levels as intervals of an asymmetric numeral system, in compiled code. Integers only: bitwise equal everywhere."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pixelvae.sampling.layout import Packed
 from pixelvae.sampling.plan import Native
 
 SLOT_BITS = 24
-"""An interval is a part of the integers below 2^24."""
+"""Intervals partition the integers below 2^24."""
 
 VERSIONS = {"softmax": 1, "logistic_mixture": 2}
-"""Of the integers that the engine makes of params, for each law; a change makes older files of that law unreadable."""
+"""Versions of the mapping from params to integers, for each law. A change makes older files of that law unreadable."""
 
 Words = npt.NDArray[np.uint32]
 
@@ -36,12 +36,12 @@ class _Grid(ctypes.Structure):
 
 
 class Setting(NamedTuple):
-    """How the engine runs; no setting changes a result.
+    """Settings of the engine, which do not change results.
 
     Attributes:
         threads: Number of threads.
         target: Compiler flags that select the processor.
-        block: Examples that one pass over the weights serves.
+        block: Number of examples for each pass over the weights.
     """
 
     threads: int = 1
@@ -97,12 +97,12 @@ class Stack:
 
     @property
     def is_initial(self) -> bool:
-        """Whether nothing is left but words of the fixed sequence: all that was pushed has been popped."""
+        """Whether all pushed symbols have been popped."""
         head, words = self.message
         return head == self.initial_head and words[::-1].tolist() == [self._initial(i) for i in range(len(words))]
 
     def push(self, intervals: npt.NDArray[np.integer]) -> None:
-        """Push (N, 2) intervals [start, size], the last one first; size 0 stands for nothing."""
+        """Push (N, 2) intervals [start, size], the last one first; an interval of size 0 is skipped."""
         kept = np.ascontiguousarray(intervals, np.uint32)
         self.library.push_intervals(self.address, _at(kept), ctypes.c_int64(kept.size // 2))
 
@@ -122,7 +122,7 @@ class Stack:
 
 
 class NormalGrid:
-    """Normal distributions on a grid of bins, in integers alone.
+    """Normal distributions on a grid of bins, in integer arithmetic.
 
     Args:
         edges: (N + 1,) int64, in units of 2^-16; the outer two are not read.
@@ -139,7 +139,7 @@ class NormalGrid:
     def push(
         self, stack: Stack, locs: npt.NDArray[np.int64], scales: npt.NDArray[np.int64], bins: npt.NDArray[np.int64]
     ) -> None:
-        """Push (N,) bins under normals of these locs, in units of 2^-16, and indices of scales."""
+        """Push (N,) bins under normals with these locs, in units of 2^-16, and indices of scales."""
         kept = [np.ascontiguousarray(a, np.int64) for a in (locs, scales, bins)]
         stack.library.push_normal(
             stack.address, ctypes.byref(self.structure), *map(_at, kept), ctypes.c_int64(kept[0].size)
@@ -165,7 +165,7 @@ def intervals_of(
         native: The likelihood.
         context: (B, D), (B, D, *S) or None.
         x: Levels.
-        lengths: (B,) int64 of sounds; what comes later is absent and has size 0.
+        lengths: (B,) int64, lengths of sounds; later samples are absent and have size 0.
         setting: How the engine runs.
     """
     kept, shape = x.to(torch.long).contiguous(), x.shape[:2]

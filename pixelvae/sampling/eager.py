@@ -1,4 +1,4 @@
-"""Runs a plan in plain PyTorch, on any device and in any precision."""
+"""Execute a plan in PyTorch, on any device and in any precision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Call = Callable[[], object]
 
 
 class Operation(NamedTuple):
-    """A product with its own copy of the weights: the matrices of its sources below each other, (K, N)."""
+    """A product with its own copy of the weights: the concatenated matrices of its sources, (K, N)."""
 
     product: Product
     sources: list[Source]
@@ -28,7 +28,7 @@ class Operation(NamedTuple):
 
     @property
     def depth(self) -> int:
-        """Number of inputs, those of a map of context included."""
+        """Number of inputs, including those of a context map."""
         return sum(0 if matrix is None else len(matrix) for matrix in (self.weight, self.context))
 
 
@@ -51,7 +51,7 @@ class EagerWeights:
 
 
 class _Task(NamedTuple):
-    """An operation of one walk, and its calls by (column, row modulo period)."""
+    """An operation of one walk; its calls are indexed by (column, row modulo period)."""
 
     op: Operation
     bias: Tensor | None  # (N,), or (B, 1, N) with the V^T c of a vector
@@ -60,10 +60,10 @@ class _Task(NamedTuple):
 
 
 class EagerPlan:
-    """Computes the products of a plan by calls of PyTorch that write into views of the maps.
+    """Compute the products of a plan with calls of PyTorch that write into views of the maps.
 
-    A map lies in memory as (rows, B, columns, stride). The calls of a product at a place of a ring are made once and
-    repeated whenever the ring is there again. They read and write this memory alone, so a device can record them.
+    A map is stored as (rows, B, columns, stride). The calls of a product for a position in a ring are prepared once
+    and repeated in every period of the ring. They access only this memory, so a device can record them.
 
     Memory is O(B · columns · rows of every ring), whatever the number of sites.
 
@@ -73,7 +73,7 @@ class EagerPlan:
         batch_size: B.
 
     Attributes:
-        period: Number of rows after which the same calls come again.
+        period: Number of rows after which the calls repeat.
     """
 
     @torch.inference_mode(False)  # so that the maps can be written in any mode
@@ -81,7 +81,7 @@ class EagerPlan:
     def __init__(self, weights: EagerWeights, context: Tensor | None, batch_size: int) -> None:
         self.weights, self.plan, self.batch_size = weights, weights.plan, batch_size
         new, columns = weights.levels.new_zeros, self.plan.columns
-        # A power of two rows: rings of different lengths come back to the same places soon.
+        # A power of two rows: the common period of rings of different lengths is then short.
         self.layout = [m._replace(rows=1 << (m.rows - 1).bit_length()) for m in self.plan.maps]
         self.maps = [new(m.rows, batch_size, m.left + columns + m.right, m.stride) for m in self.layout]
         self.period = max(m.rows for m in self.layout)
@@ -124,22 +124,22 @@ class EagerPlan:
             self.maps[-1][0].copy_(self.context[row])
 
     def begin_row(self) -> None:
-        """Compute what a row needs of the rows above."""
+        """Compute the terms of a row that depend on the rows above."""
         self._run(self.tasks_of_row, 0, self.plan.columns)
 
     def show(self, x_site: Tensor, column: int) -> None:
-        """Show the levels of a site to the network. x_site: (B, C)."""
+        """Write the levels of a site into the input map. x_site: (B, C)."""
         features = self.weights.levels.index_select(0, x_site.flatten())
         size = features.shape[1] * self.plan.channels
         self._view(Ref(0), size, column).copy_(features.view(self.batch_size, size))
 
     def site(self, column: int) -> Tensor:
-        """Params of a site, (B, P): a view that the next row overwrites."""
+        """Params of a site, (B, P): a view that is overwritten in the next row."""
         self._run(self.tasks_of_site, column)
         return self._view(self.plan.params, self.plan.num_params, column)
 
     def end_row(self) -> None:
-        """Compute what lies beyond the image, and the other direction of a finished row."""
+        """Compute the columns beyond the image, and the right-to-left direction of a finished row."""
         for column in range(self.plan.width, self.plan.columns):
             self._run(self.tasks_of_site, column)
         if self.tasks_of_sweep:
@@ -224,14 +224,14 @@ class EagerStepper(Stepper):
 
     @torch.no_grad()
     def params(self, x_site: Tensor) -> Tensor:
-        """Params of the current site, given its channels known so far. (B, C) levels -> (B, P)."""
+        """Params of the current site, given its previous channels. (B, C) levels -> (B, P)."""
         if self.rows.plan.channel_masked:
             self.rows.show(x_site, self.column)
         return self.rows.site(self.column).clone()
 
     @torch.no_grad()
     def push(self, x_site: Tensor) -> None:
-        """Commit the current site's (B, C) levels and move on to the next."""
+        """Commit the current site's (B, C) levels and advance to the next site."""
         rows = self.rows
         rows.show(x_site, self.column)
         self.column = (self.column + 1) % rows.plan.width
@@ -251,7 +251,7 @@ def _flat(features: Tensor) -> Tensor | None:
 
 
 def _add(terms: list[Tensor], out: Tensor) -> list[Call]:
-    """The calls that write the sum of up to two terms."""
+    """Calls that write the sum of up to two terms."""
     if len(terms) == 2:
         return [partial(torch.add, *terms, out=out)]
     return [partial(out.copy_, term) for term in terms]

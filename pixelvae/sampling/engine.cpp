@@ -1,6 +1,6 @@
 // Runs a sampling plan (plan.py) on the CPU: one site after the other, float32, any number of examples.
 //
-// Invariant: the params of a site are the same bits for every batch size, place in the batch, number of threads and
+// Invariant: the params of a site are bitwise equal for every batch size, position in the batch, number of threads and
 // vector width. Every sum has one order: two chains, over the even and the odd inputs of each source, added at the
 // end. Every product that is added is fused (-ffp-contract=fast). Exponentials use + - x only.
 

@@ -1,4 +1,4 @@
-"""Run a plan in compiled code on the CPU (engine.cpp): whole walks in one call, or one site at a time."""
+"""Execute a plan in compiled code on the CPU (engine.cpp): whole walks in one call, or one site at a time."""
 
 from __future__ import annotations
 
@@ -169,14 +169,14 @@ class EngineStepper(Stepper):
         self.library.close_block(ctypes.c_void_p(self.block))
 
     def params(self, x_site: Tensor) -> Tensor:
-        """Params of the current site, given its channels known so far. (B, C) levels -> (B, P)."""
+        """Params of the current site, given its previous channels. (B, C) levels -> (B, P)."""
         self._show(x_site)
         params = torch.empty(self.batch_size, self.packed.plan.num_params, dtype=torch.float32)
         self._call("params", ctypes.c_void_p(params.data_ptr()))
         return params
 
     def push(self, x_site: Tensor) -> None:
-        """Commit the current site's (B, C) levels and move on to the next."""
+        """Commit the current site's (B, C) levels and advance to the next site."""
         self._show(x_site)
         self.library.push(ctypes.c_void_p(self.block))
 

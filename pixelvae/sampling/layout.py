@@ -89,7 +89,7 @@ class Packed:
         self.address = ctypes.addressof(self.structure)
 
     def _maps(self) -> tuple[Any, int]:
-        """The maps of one example in memory, and their size: no multiple of a page, as those collide in the cache."""
+        """The maps of one example in memory, and their size. It is no multiple of a page, to avoid cache collisions."""
         plan, offset, maps = self.plan, 0, []
         for m in plan.maps:
             columns = m.left + plan.columns + m.right

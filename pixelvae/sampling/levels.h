@@ -52,7 +52,7 @@ class Chooser {
             if (masses[k] > masses[most]) most = k;
         }
         for (int k = 0; k < K; ++k) used += size_of(k, total);
-        starts[0] = 0;  // what rounding leaves goes to the most probable level
+        starts[0] = 0;  // the most probable level takes the remainder due to rounding
         for (int k = 0; k < K; ++k)
             starts[k + 1] = starts[k] + uint32_t(size_of(k, total) + (k == most ? SLOTS - used : 0));
     }

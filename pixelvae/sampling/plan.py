@@ -23,11 +23,11 @@ class Ref(NamedTuple):
     start: int = 0
 
     def at(self, dy: int = 0, dx: int = 0) -> Ref:
-        """The same features dy rows further up and dx columns further to the right."""
+        """The same features, dy rows further up and dx columns further to the right."""
         return self._replace(dy=self.dy + dy, dx=self.dx + dx)
 
     def channel(self, start: int) -> Ref:
-        """The same place from another channel on."""
+        """The same place, with another first channel."""
         return self._replace(start=self.start + start)
 
 
@@ -89,7 +89,7 @@ class Product(NamedTuple):
 class Map(NamedTuple):
     """Features of the last ``rows`` rows, between ``left`` and ``right`` columns of zeros.
 
-    The rows are a ring: a row lies at ``row % rows``. ``stride`` is the number of channels in memory.
+    The rows are a ring: a row is stored at ``row % rows``. ``stride`` is the number of channels in memory.
     """
 
     channels: int
@@ -100,7 +100,7 @@ class Map(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A decoder, one site at a time. Sounds are images of one column: their rows are samples.
+    """The computation of a decoder, one site at a time. A sound is an image of one column, whose rows are samples.
 
     ``row`` runs once for each row, for all columns, before its sites. ``site`` runs once for each site, or for each
     channel if ``channel_masked``. ``sweep`` runs from right to left after the sites of a row.
@@ -110,8 +110,8 @@ class Plan(NamedTuple):
         row, sweep, site: The products of each phase, in order.
         levels: (K, F), the features of each level.
         params: Place of the likelihood's params.
-        num_params: P.
-        channels, height, width: Of the data.
+        num_params: Likelihood parameters P per site.
+        channels, height, width: Shape of the data.
         columns: The width, plus the columns to its right that the network needs.
         context_dim: D, 0 for none.
         channel_masked: Whether params of a channel depend on the channels before it at the same site.
@@ -145,7 +145,7 @@ class Native(NamedTuple):
 
 
 class Draft:
-    """Builds a plan. Rings and margins of the maps follow from the places that products read.
+    """Builder of a plan. Rings and margins of the maps follow from the places that products read.
 
     Args:
         shape: (C, H, W) or (C, T) of the data.
@@ -180,7 +180,7 @@ class Draft:
         self.phases: dict[Phase, list[Product]] = {"row": [], "sweep": [], "site": []}
 
     def map(self, channels: int) -> Ref:
-        """A new map."""
+        """Add a map."""
         self.widths.append(channels)
         return Ref(len(self.widths) - 1)
 
@@ -216,7 +216,7 @@ class Draft:
     site = partialmethod(product, "site")
 
     def finish(self, params: Ref, num_params: int) -> Plan:
-        """The plan, with maps of the smallest sufficient size."""
+        """Return the plan, with maps of the smallest sufficient size."""
         products = [product for phase in self.phases.values() for product in phase]
         reads = [(Ref(i), width) for i, width in enumerate(self.widths)]
         reads += [read for product in products for read in product.reads()]
@@ -258,7 +258,7 @@ def taps(of: Ref, weight: Tensor) -> list[Source]:
     """The sources of a causal convolution whose last row is the row of ``of`` and whose last column is its column.
 
     Args:
-        of: Where the kernel's last tap lies.
+        of: Place of the kernel's last tap.
         weight: (out, in, rows, columns) of a convolution.
 
     Returns:

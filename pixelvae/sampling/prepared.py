@@ -44,13 +44,13 @@ class Prepared:
         """Whether a kind of stepper runs in the engine.
 
         Raises:
-            ValueError: If ``compiled`` cannot run here, with the reason.
+            ValueError: If ``compiled`` is not available; the message gives the reason.
         """
-        reason = reason_against(self.plan) if kind in ("auto", "compiled") else "not asked for"
+        reason = reason_against(self.plan) if kind in ("auto", "compiled") else "not requested"
         if kind == "compiled" and reason:
             raise ValueError(f"stepper 'compiled' {reason}; choose stepper: eager")
         return not reason
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
-        """Copies and pickles of a decoder hold no plan; they prepare their own."""
+        """Exclude the packed plans from copies and pickles of a decoder."""
         return type(None), ()

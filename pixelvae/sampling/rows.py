@@ -1,4 +1,4 @@
-"""Whole walks of the eager executor, a row of sites at a time. On CUDA a row is one graph, draws included."""
+"""Whole walks of the eager executor, a row of sites at a time. On CUDA a row, with its draws, is one graph."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pixelvae.sampling.stepper import Walked
 
 Choose = Callable[[Tensor, Tensor, int, Tensor], tuple[Tensor, Tensor]]
 Record = Callable[[Callable[[], None]], Callable[[], None]]
-MOST_GRAPHS = 8  # one for each place of the rings
+MOST_GRAPHS = 8  # one for each position of the rings
 
 
 def cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
-    """Record the kernels of work, without running them. Returns what replays them on the same memory."""
+    """Record the kernels of ``work`` without running them; return a function that replays them on the same memory."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         work()
@@ -26,16 +26,16 @@ def cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
 
 
 class RowWalk:
-    """The draws of one row, in memory that stays in place from row to row.
+    """The draws of one row, in memory that all rows reuse.
 
-    :meth:`draw` reads and writes this memory and the plan's maps and nothing else, without waiting for the device.
-    So it can be recorded once for each place of the rings and replayed for the other rows.
+    :meth:`draw` accesses only this memory and the plan's maps, and does not wait for the device. So it can be recorded
+    once for each position of the rings and replayed for the other rows.
 
     Args:
         rows: The plan, at its first row.
         choose: (params (B, P), x_site (B, C), channel, u (B,)) -> the pmf (B, K) of the channel, and its level (B,).
         u: Uniform numbers, for their dtype and device.
-        keeps: Whether some levels are given.
+        keeps: Whether some levels are known.
 
     Attributes:
         u, x, given, known, log_p: (columns, B, C): uniform numbers, levels, given levels, true where those are kept,
@@ -53,7 +53,7 @@ class RowWalk:
         self.sites = [[site.unbind(1) for site in sites] for sites in zip(*parts, strict=True)]
 
     def draw(self) -> None:
-        """Fix every level of the row."""
+        """Draw every level of the row, or copy known ones."""
         rows, masked = self.rows, self.rows.plan.channel_masked
         self.x.zero_()
         rows.begin_row()
@@ -80,7 +80,7 @@ def fill(
     record: Record | None = None,
     progress: bool = False,
 ) -> Walked:
-    """A whole walk: every level is x where ``known``, else what ``choose`` makes of u.
+    """A whole walk: every level is x where ``known``, else ``choose`` determines it from u.
 
     Args:
         rows: The plan, at its first row.
@@ -88,7 +88,7 @@ def fill(
         u: (B, C, *S) uniform in [0, 1).
         x: (B, C, *S) integer levels, needed where known.
         known: (B, C, *S) true where x is kept.
-        record: Turns the work of a row into its replay, :func:`cuda_graph`; None to do the work itself for every row.
+        record: Records the work of a row for replays, such as :func:`cuda_graph`; None to run it for every row.
         progress: Whether to show a progress bar with the time left.
     """
     plan, here = rows.plan, RowWalk(rows, choose, u, keeps=known is not None)
@@ -100,7 +100,7 @@ def fill(
         rows.enter(row)
         for to, values in given:
             to.copy_(values[row])
-        if record is None or row == 0 or rows.period > MOST_GRAPHS:  # the first row also loads what a graph may not
+        if record is None or row == 0 or rows.period > MOST_GRAPHS:  # the first row also loads kernels
             here.draw()
         else:
             place = row % rows.period

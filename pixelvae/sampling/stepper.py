@@ -31,11 +31,11 @@ class Stepper(ABC):
 
     @abstractmethod
     def params(self, x_site: Tensor) -> Tensor:
-        """Params of the current site, given its channels known so far. (B, C) levels -> (B, P)."""
+        """Params of the current site, given its previous channels. (B, C) levels -> (B, P)."""
 
     @abstractmethod
     def push(self, x_site: Tensor) -> None:
-        """Commit the current site's (B, C) levels and move on to the next."""
+        """Commit the current site's (B, C) levels and advance to the next site."""
 
 
 class FullForward(Stepper):
