@@ -103,7 +103,7 @@ def test_the_configuration_is_complete(run):
     wanted = [
         name
         for name in train.inspect.signature(train.main).parameters
-        if name not in ("config", "resume", "resume_changed")
+        if name not in ("config", "init_from", "resume", "resume_changed")  # init_from only where given
     ]
     assert sorted(config) == sorted(wanted)
     assert config["data"] == {
