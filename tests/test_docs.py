@@ -7,16 +7,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-BLOCK = re.compile(r"^```python([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^(<!-- no-run -->\n)?```python([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(text):
-    """(line, source) of every python block that is not marked ``no-run``."""
+    """(line, source) of every python block that has no comment ``no-run`` on the line before it."""
     for match in BLOCK.finditer(text):
-        if match[1].strip() not in ("", "no-run"):
-            raise ValueError(f"python block marked {match[1].strip()!r}; wanted nothing or no-run")
-        if not match[1].strip():
-            yield text[: match.start(2)].count("\n"), match[2]
+        if match[2].strip():  # the site would not recognise the block
+            raise ValueError(f"python block marked {match[2].strip()!r}; wanted <!-- no-run --> on the line before it")
+        if not match[1]:
+            yield text[: match.start(3)].count("\n"), match[3]
 
 
 def run(page):
@@ -46,10 +46,10 @@ def test_links_of_a_page_lead_to_files(page):
 def test_a_block_that_fails_is_seen(tmp_path):
     """The law can fail, and names the line."""
     page = tmp_path / "page.md"
-    page.write_text("text\n\n```python no-run\n1 / 0\n```\n\n```python\na = 1\n```\n\n```python\nassert a == 2\n```\n")
+    page.write_text("text\n\n<!-- no-run -->\n```python\n1 / 0\n```\n\n```python\na = 1\n```\n\n```python\nassert a == 2\n```\n")
     with pytest.raises(AssertionError) as caught:
         run(page)
-    assert (str(caught.traceback[-1].path), caught.traceback[-1].lineno + 1) == ("page.md", 12)
+    assert (str(caught.traceback[-1].path), caught.traceback[-1].lineno + 1) == ("page.md", 13)
 
 
 def test_the_build_of_the_pages_counts_its_warnings():

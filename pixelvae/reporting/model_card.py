@@ -105,7 +105,7 @@ def model_card(name: str, metrics: Mapping[str, Any], config: Mapping[str, Any])
         "|---|---|",
         *_rows(metrics),
         "",
-        "```python no-run",
+        "```python",
         "import pixelvae as pv",
         "",
         f'model = pv.load("{name}")',
