@@ -234,7 +234,7 @@ def test_a_class_that_moved_is_found_by_its_name():
     moved = type("LeftOnly", (own_parts.LeftOnly,), {"__module__": "__main__"})
     assert factory(entry, (), "decoder", [own_parts.LeftOnly]).func is own_parts.LeftOnly
     assert factory(entry, (), "decoder", [own_parts.LeftOnly, moved]).func is moved
-    with pytest.raises(ConfigurationError, match=r"decoder: own_parts\.WideNormal is no Decoder"):
+    with pytest.raises(ConfigurationError, match=r"decoder: own_parts\.WideNormal is not a Decoder"):
         factory({"class_path": "own_parts.WideNormal"}, (), "decoder", [own_parts.WideNormal])
     impostor = type("FlowPrior", (own_parts.WideNormal,), {})
     assert factory({"class_path": "pixelvae.FlowPrior"}, (pv.FlowPrior,), "prior", [impostor]).func is pv.FlowPrior
