@@ -46,7 +46,9 @@ def test_links_of_a_page_lead_to_files(page):
 def test_a_block_that_fails_is_seen(tmp_path):
     """The law can fail, and names the line."""
     page = tmp_path / "page.md"
-    page.write_text("text\n\n<!-- no-run -->\n```python\n1 / 0\n```\n\n```python\na = 1\n```\n\n```python\nassert a == 2\n```\n")
+    page.write_text(
+        "text\n\n<!-- no-run -->\n```python\n1 / 0\n```\n\n```python\na = 1\n```\n\n```python\nassert a == 2\n```\n"
+    )
     with pytest.raises(AssertionError) as caught:
         run(page)
     assert (str(caught.traceback[-1].path), caught.traceback[-1].lineno + 1) == ("page.md", 13)
