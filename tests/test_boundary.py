@@ -199,16 +199,6 @@ def test_a_part_is_given_by_what_builds_it(part):
             AutoregressiveModel(PICTURES, **WITHOUT_LATENTS | {part: built})
 
 
-def test_the_page_about_inputs_runs():
-    """All but its last line, which it says is refused."""
-    page = (Path(__file__).parent.parent / "docs/inputs.md").read_text()
-    *lines, refused = [line[4:] for line in page.splitlines() if line.startswith("    ")]
-    names = {}
-    exec("\n".join(lines), names)
-    with pytest.raises(ValueError, match="y holds labels"):
-        exec(refused, names)
-
-
 def test_an_evaluation_reads_a_split_of_its_own_data():
     """The other side of the law: nothing of the model's own is refused."""
     for kind in ("PixelVAE", "without labels", "without latents"):
