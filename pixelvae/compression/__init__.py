@@ -1,1 +1,1 @@
-"""Pictures and sounds as files of the size that a model's bound promises."""
+"""Lossless compression of pictures and sounds to about the size of a model's bound."""

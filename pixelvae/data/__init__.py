@@ -1,4 +1,4 @@
-"""Data sets of integer levels, their splits, and the order in which training and evaluation visit them."""
+"""Data sets of integer levels, their splits, and the order of batches."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from pixelvae.data.tensors import TensorData
 DATA_SETS: Sequence[type[DataSet]] = (
     AudioFolder, BinarizedMNIST, CIFAR10, Digits, FashionMNIST, ImageFolder, KMNIST, MNIST, MNIST5k, SpokenDigits, SVHN,
 )  # fmt: skip
-"""What a configuration may choose for ``data``; not TensorData, whose tensors no configuration holds."""
+"""Classes that a configuration may choose for ``data``; not TensorData, whose tensors are not in a configuration."""
 
 __all__ = [
     "ABSENT",

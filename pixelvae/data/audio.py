@@ -1,4 +1,4 @@
-"""Sounds as data sets: wav files become μ-law levels, all of one length."""
+"""Data sets of sounds, converted to μ-law levels of one length."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.data.splits import BatchKey, DataSet, Split, SplitName
 from pixelvae.data.transforms import check_levels, mu_law_encode
 
-# Numbers of the draws of each split, so that no two splits share them.
+# Stream numbers of the splits, so that their random draws are independent.
 _STREAMS: dict[SplitName, int] = {"train": 0, "validation": 1, "test": 2}
 
 
 class Recording(NamedTuple):
-    """One sound before it is cut to length.
+    """One sound before cropping and padding.
 
     Args:
         levels: (N,) uint8.
@@ -40,15 +40,15 @@ class Recording(NamedTuple):
 class AudioSplit(Split):
     """A split of sounds: a recording longer than the data's shape is cropped, a shorter one is padded at its end.
 
-    Training crops at random, anew in every epoch; the other splits take the beginning, so that two evaluations
-    see the same data. Padding is ``ABSENT``: there is no sound there, which is not the same as silence.
+    Training uses a new random crop in every epoch; the other splits use the beginning, so that evaluations are
+    comparable. Padding is ``ABSENT``, which is different from silence.
 
     Args:
-        name: Which split.
-        recordings: Kept in memory, a byte for each sample.
+        name: Name of the split.
+        recordings: The sounds, kept in memory with one byte per sample.
         spec: Shape (1, T), levels and labels.
-        seed: Fixes the random crops.
-        class_names: Of each kind of label; numbers where they are left out.
+        seed: Seed of the random crops.
+        class_names: Class names of each kind of label; numbers by default.
 
     Shape:
         ``split[key]`` returns x: (B, 1, T) int64 in [0, K) or ``ABSENT``, and y: (B, L) int64.
@@ -69,7 +69,7 @@ class AudioSplit(Split):
         class_names: tuple[tuple[str, ...], ...] = (),
     ) -> None:
         self.spec = spec
-        # One tensor end to end, for a worker process gets a file handle with every tensor.
+        # One concatenated tensor, because every tensor takes a file handle of a worker process.
         self._levels = torch.cat([recording.levels for recording in recordings])
         self._sizes = torch.tensor([len(recording.levels) for recording in recordings])
         self._begins = self._sizes.cumsum(0) - self._sizes
@@ -107,7 +107,7 @@ class AudioSplit(Split):
 
 
 def _check_options(length: int, levels: int, rate: int, seed: int) -> None:
-    """Check what all data sets of sounds are given, before any file is read."""
+    """Check the options that all data sets of sounds share, before any file is read."""
     if length < 1:
         raise ValueError(f"length={length} must be at least 1 sample")
     if rate < 1:
@@ -118,15 +118,15 @@ def _check_options(length: int, levels: int, rate: int, seed: int) -> None:
 
 
 class AudioDataSet(DataSet):
-    """Base of the data sets of sounds: what they share is a rate, and how recordings become three splits.
+    """Abstract base of the data sets of sounds.
 
     Args:
-        recordings: Of each split.
+        recordings: The recordings of each split.
         length: T, samples of one example.
         levels: K, from 2 to 256.
         rate: Samples per second.
         class_names: A name for each class of each kind of label.
-        seed: Fixes the random crops of training.
+        seed: Seed of the random crops in training.
 
     Raises:
         ValueError: If an option is out of range, or a split is empty.
@@ -168,13 +168,13 @@ class SpokenDigits(AudioDataSet):
         Free Spoken Digit Dataset (Jackson et al., 2018). https://github.com/Jakobovski/free-spoken-digit-dataset
 
     Args:
-        root: Folder that holds ``recordings/{digit}_{speaker}_{take}.wav``.
-        length: T, samples of one example; 4096 hold three recordings in four whole.
+        root: Folder with ``recordings/{digit}_{speaker}_{take}.wav``.
+        length: T, samples of one example; 4096 samples contain three quarters of the recordings completely.
         levels: K, from 2 to 256, by the μ-law.
-        seed: Fixes the random crops of training.
+        seed: Seed of the random crops in training.
 
     Raises:
-        ValueError: If an option is out of range, a file's name is not of that form, or a split is empty.
+        ValueError: If an option is out of range, a file's name does not have that form, or a split is empty.
         FileNotFoundError: If there are no recordings.
 
     Example:
@@ -197,7 +197,7 @@ class SpokenDigits(AudioDataSet):
         recordings: dict[SplitName, list[Recording]] = {"train": [], "validation": [], "test": []}
 
         def place(file: Path) -> tuple[int, int, int]:
-            """Takes one after the other, each beginning with ten digits of all speakers in turn."""
+            """Sort by take, then by digit, then by speaker."""
             digit, speaker, index = takes[file]
             return index, (number[speaker] - digit) % len(number), digit
 
@@ -224,7 +224,7 @@ def _take(file: Path) -> tuple[int, str, int]:
 
 
 def _readable(root: Path, files: Sequence[str], rate: int, levels: int) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Levels of every sound that can be read, and the reasons of the others."""
+    """Levels of every readable sound, and the errors of the others."""
     sounds, unreadable = {}, {}
     for file, sound in read_all(
         root, files, lambda path: mu_law_encode(read_sound(path, rate), levels).byte(), "sounds"
@@ -237,28 +237,27 @@ def _readable(root: Path, files: Sequence[str], rate: int, levels: int) -> tuple
 
 
 class AudioFolder(AudioDataSet):
-    """Any folder of sounds, in the division that its folders or a csv file give, or divided by a hash.
+    """Any folder of sounds, split by its folders, by a csv file, or by a hash.
 
-    Folders ``train``, ``validation`` (or ``val``, ``valid``) and ``test`` directly below `root` are the division. One
-    that is missing is a tenth of the training sounds; without any, the division is 80 / 10 / 10. A hash of its path
-    decides about each file alone, so that adding a sound moves no other to another split.
+    Folders ``train``, ``validation`` (or ``val``, ``valid``) and ``test`` directly below `root` are the splits. A
+    missing one is a tenth of the training sounds; without any, the splits are 80 / 10 / 10. A hash of its path
+    assigns each file, so that adding a sound moves no other to another split.
 
-    Folders below that are classes, numbered in alphabetical order; a folder of sounds alone has no labels. Hidden
-    files are left out. All sounds are read at once, resampled, mixed to one channel, and kept as a byte for each
-    sample.
+    Folders below that are classes, numbered in alphabetical order; without them there are no labels. Hidden files are
+    ignored. All sounds are read at once, resampled, mixed to one channel, and kept with one byte per sample.
 
     Args:
         root: The folder.
         length: T, samples of one example.
         levels: K, from 2 to 256, by the μ-law.
         rate: Samples per second.
-        seed: Fixes the random crops of training.
+        seed: Seed of the random crops in training.
         splits: A csv file with columns ``path`` and ``split``, absolute or within `root`.
-        on_error: Whether sounds that cannot be read ``raise`` an error that lists them, or are left out: ``skip``.
+        on_error: ``raise`` an error that lists the sounds that cannot be read, or ``skip`` them.
 
     Raises:
-        ValueError: If an option is out of range, sounds cannot be read, there are fewer than three, the division is
-            ambiguous, or some sounds lie in class folders and others do not.
+        ValueError: If an option is out of range, sounds cannot be read, there are fewer than three, the splits are
+            ambiguous, or only some sounds lie in class folders.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Flips and shifts of training pictures, functions of seed, epoch and example."""
+"""Random flips and shifts of training pictures, as functions of seed, epoch and example."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _STREAM = 3  # 0 to 2 are the draws of binary pixels of the three splits
 
 
 class Augmentation:
-    r"""Mirrors a picture with probability ½, and moves it by up to s pixels in each direction.
+    r"""Mirror a picture with probability ½, and shift it by up to s pixels in each direction.
 
     .. math:: \mathrm{flip} \sim \mathrm{Bernoulli}(1/2), \qquad d_y, d_x \sim \mathrm{Uniform}\{-s, \dots, s\}
 
-    Pixels that come in at an edge repeat it. The draws are looked up by (seed, epoch, index of the example).
+    The pixels at the edges are repeated. The draws are a function of (seed, epoch, index of the example).
 
     Args:
         flip: Whether to mirror left and right.
         shift: s, in pixels.
-        seed: Fixes all draws.
+        seed: Seed of all draws.
 
     Shape:
         Called with x: (B, C, H, W) and indices: (B,).  Returns (B, C, H, W).
@@ -49,7 +49,7 @@ class Augmentation:
         height, width = x.shape[2:]
         draws = torch.from_numpy(uniform(indices.numpy(), 3, self.seed, _STREAM, epoch))  # (B, 3) in [0, 1)
         shifts = (draws[:, 1:] * (2 * self.shift + 1)).long() - self.shift  # (B, 2)
-        rows = (torch.arange(height) - shifts[:, :1]).clamp(0, height - 1)  # (B, H): where each row comes from
+        rows = (torch.arange(height) - shifts[:, :1]).clamp(0, height - 1)  # (B, H): source of each row
         columns = (torch.arange(width) - shifts[:, 1:]).clamp(0, width - 1)  # (B, W)
         if self.flip:
             columns = columns.where(draws[:, :1] < 0.5, width - 1 - columns)

@@ -1,4 +1,4 @@
-"""The fixed binarisation of MNIST, which published results on static binary digits use."""
+"""The fixed binarisation of MNIST, for comparison with published results on static binary digits."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _ZERO, _SPACE, _END = b"0 \n"
 
 
 class BinarizedMNIST(DataSet):
-    """70,000 handwritten digits, 28x28 binary pixels drawn once and for all, no labels: 50,000 / 10,000 / 10,000.
+    """70,000 handwritten digits, 28x28 binary pixels from one fixed draw, no labels: 50,000 / 10,000 / 10,000.
 
-    The nats of the PixelVAE paper are of these files. Those of `MNIST` with two levels are of other draws, anew in
-    every epoch; the two do not compare.
+    The PixelVAE paper uses these files. `MNIST` with two levels draws its pixels again in every epoch, so the nats of
+    the two are not comparable.
 
     Reference:
         On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov, Murray, 2008).
@@ -35,11 +35,11 @@ class BinarizedMNIST(DataSet):
         https://proceedings.mlr.press/v15/larochelle11a.html
 
     Args:
-        root: Folder of all data sets, with BinarizedMNIST/binarized_mnist_{train,valid,test}.amat in it.
-        download: Fetch the files that are missing.
+        root: Folder of all data sets, with BinarizedMNIST/binarized_mnist_{train,valid,test}.amat.
+        download: Download missing files.
 
     Raises:
-        ValueError: If a file is damaged, or cannot be fetched.
+        ValueError: If a file is damaged, or cannot be downloaded.
         FileNotFoundError: If a file is missing and `download` is false.
 
     Example:
@@ -92,15 +92,16 @@ def parse_amat(content: bytes, num_rows: int, name: str) -> Tensor:
     """Binary images of an amat file: a line for each, with 784 digits 0 or 1 separated by single spaces.
 
     Args:
-        content: Of the file.
-        num_rows: N, the lines that it must have.
-        name: Of the file, for the message.
+        content: Content of the file.
+        num_rows: Required number N of lines.
+        name: Name of the file, for the message.
 
     Shape:
         Returns (N, 1, 28, 28) uint8 in {0, 1}.
 
     Raises:
-        ValueError: If the number of lines, the form of a line or a digit is another; names the first such line.
+        ValueError: If the number of lines, the form of a line or a digit is wrong; the message gives the first such
+            line.
 
     Example:
         >>> parse_amat((b"0 1 " * 392)[:-1] + b"\\n", 1, "one.amat").sum()

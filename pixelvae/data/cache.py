@@ -1,4 +1,4 @@
-"""Decoded pictures, kept in a file that is mapped into memory."""
+"""A cache of decoded pictures, in files that are mapped into memory."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _LOG = logging.getLogger("pixelvae")
 
 
 class CachedPictures:
-    """Rows of 8-bit values in a file that is mapped into memory, so that processes share them.
+    """Rows of 8-bit values in a memory-mapped file, which processes share.
 
     Args:
         path: The file, one row after the other.
         shape: (C, H, W) of a row.
-        rows: Which rows of the file are meant, in order.
+        rows: The rows of the file to use, in order.
 
     Shape:
         ``pictures[indices]``: (B,) -> (B, C, H, W) uint8.
@@ -53,16 +53,16 @@ class CachedPictures:
         return torch.from_numpy(np.asarray(self._values[self.rows[indices.numpy()]]))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A worker process maps the file anew; pickled as it is, the map would be copied."""
+        """Pickle without the map, which would be copied; a worker process maps the file again."""
         return CachedPictures, (self.path, self.shape, self.rows)
 
 
 class Decoded(NamedTuple):
-    """The outcome of decoding all pictures once.
+    """The result of decoding all pictures once.
 
     Args:
-        unreadable: Path within the folder to the reason.
-        file: The file of rows, in the order of the pictures that can be read; None without a cache.
+        unreadable: Error by path within the folder.
+        file: The file of rows, in the order of the readable pictures; None without a cache.
     """
 
     unreadable: Mapping[str, str]
@@ -77,19 +77,19 @@ def decode_all(
     shape: tuple[int, ...],
     cache: bool,
 ) -> Decoded:
-    """Decode every picture of a folder once, or find them decoded in the cache.
+    """Decode every picture of a folder once, or open the decoded pictures in the cache.
 
-    The cache is the folder ``PIXELVAE_CACHE``, or the user's own cache folder. A file's name in it is a hash of
-    `settings` and of path, size and time of every picture. Where it cannot be written, one line in the log says so.
-    Each new entry is an occasion to remove those that were not used for ``UNUSED_DAYS``.
+    The cache is the folder ``PIXELVAE_CACHE``, or the user's cache folder. The name of an entry is a hash of
+    `settings` and of path, size and time of every picture. If it cannot be written, a line is logged. With each new
+    entry, those that were not used for ``UNUSED_DAYS`` are removed.
 
     Args:
         root: The folder.
         files: Paths of the pictures within it.
-        read: Decodes one.
-        settings: What else than the file decides about the values.
+        read: Decodes one picture.
+        settings: All options that affect the values.
         shape: (C, H, W) of a picture.
-        cache: Whether to keep them.
+        cache: Whether to use the cache.
     """
     if not cache:
         return Decoded(_decode(root, files, read, None), None)
@@ -97,7 +97,7 @@ def decode_all(
     values = entry.with_suffix(".uint8")
     unreadable = _unreadable_of(entry, values, len(files), math.prod(shape))
     if unreadable is not None:
-        with suppress(OSError):  # a cache that can only be read
+        with suppress(OSError):  # a read-only cache
             os.utime(entry)
         return Decoded(unreadable, values)
     try:
@@ -126,7 +126,7 @@ def _decode(
     read: Callable[[Path], npt.NDArray[np.uint8]],
     out: BinaryIO | None,
 ) -> dict[str, str]:
-    """Write every picture that can be read, one after the other; return the others with their reasons."""
+    """Write every readable picture in order; return the errors of the others."""
     unreadable = {}
     for file, picture in read_all(root, files, read, "pictures"):
         if isinstance(picture, FileError):
@@ -137,12 +137,12 @@ def _decode(
 
 
 def _unreadable_of(entry: Path, values: Path, num_files: int, row_size: int) -> dict[str, str] | None:
-    """Of a whole entry of the cache, the pictures that could not be read; else None."""
+    """Errors of the unreadable pictures of a complete entry; None if the entry is missing or incomplete."""
     try:
         unreadable = json.loads(entry.read_text())["unreadable"]
         whole = values.stat().st_size == (num_files - len(unreadable)) * row_size
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or damaged: it is made anew
+        return None  # missing or damaged: made again
     return unreadable if whole else None
 
 
@@ -179,7 +179,7 @@ def _key(root: Path, files: Sequence[str], settings: str) -> str:
     for file in files:
         try:
             status = os.stat(f"{root}/{file}")
-        except OSError:  # a link to nothing, say, which the reader will name
+        except OSError:  # such as a broken link, which the reader reports
             described.append([file])
         else:
             described.append([file, status.st_size, status.st_mtime_ns])

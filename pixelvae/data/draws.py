@@ -1,4 +1,4 @@
-"""Random numbers that are looked up, not drawn in turn: a function of a seed and of counters."""
+"""Counter-based random numbers: functions of a seed and of counters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 Words = npt.NDArray[np.uint64]
 
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd: counters fall far apart
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd: spreads the counters
 
 
 def splitmix64(key: Words, counter: Words) -> Words:
@@ -16,8 +16,8 @@ def splitmix64(key: Words, counter: Words) -> Words:
 
     .. math:: \mathrm{mix}(key + (counter + 1)\,\gamma \bmod 2^{64})
 
-    An output may seed a generator of its own, so a path of counters (seed, epoch, example, pixel) names one
-    number, whatever else was drawn before it, in whichever batch, process or order.
+    An output may seed another generator. So a path of counters (seed, epoch, example, pixel) determines one number,
+    independent of other draws, batch, process and order.
 
     Reference:
         Fast splittable pseudorandom number generators (Steele, Lea, Flood, 2014).
@@ -26,7 +26,7 @@ def splitmix64(key: Words, counter: Words) -> Words:
 
     Args:
         key: Seeds, at least one axis (numpy warns of overflow for scalars alone).
-        counter: Which outputs; broadcast against `key`.
+        counter: Indices of the outputs; broadcast against `key`.
 
     Shape:
         key and counter broadcast together; the result has that shape.
@@ -42,7 +42,7 @@ def splitmix64(key: Words, counter: Words) -> Words:
 
 
 def path_key(*path: int) -> Words:
-    """The seed, shape (1,), that a path of counters such as ``(seed, epoch)`` leads to.
+    """The seed, shape (1,), for a path of counters such as ``(seed, epoch)``.
 
     Raises:
         ValueError: If a counter is negative.
@@ -83,12 +83,12 @@ def permutation(num_examples: int, *path: int) -> npt.NDArray[np.int64]:
 
 
 def uniform(indices: npt.NDArray[np.int64], num_dims: int, *path: int) -> npt.NDArray[np.float64]:
-    """Uniform numbers in [0, 1) for some examples: each row depends on `path` and on its own index alone.
+    """Uniform numbers in [0, 1) for some examples: each row depends on `path` and its index alone.
 
     Args:
-        indices: Which examples, from 0.
-        num_dims: How many numbers an example needs.
-        path: Counters that lead to these draws, e.g. seed, split and epoch.
+        indices: Indices of the examples, from 0.
+        num_dims: Numbers per example.
+        path: Counters of these draws, such as seed, split and epoch.
 
     Shape:
         indices: (B,).  Returns (B, num_dims).
@@ -100,4 +100,4 @@ def uniform(indices: npt.NDArray[np.int64], num_dims: int, *path: int) -> npt.ND
     """
     examples = splitmix64(path_key(*path), indices.astype(np.uint64))  # (B,): the seed of each example
     bits = splitmix64(examples[:, None], np.arange(num_dims, dtype=np.uint64))  # (B, num_dims)
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53  # 53 bits are what a float64 holds
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53  # a float64 has 53 bits

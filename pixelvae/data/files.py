@@ -1,4 +1,4 @@
-"""A folder of files as a data set: which files, which classes, and which split each file is in."""
+"""The files of a folder with their classes and splits."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _LOG = logging.getLogger("pixelvae")
 
 
 class FileError(ValueError):
-    """A file cannot be read; the message names it, with the reason and the cure.
+    """A file cannot be read; the message gives its path, the reason and a remedy.
 
     Args:
-        message: The whole message. It is the only argument that is required, so that the error crosses processes.
+        message: The whole message. It is the only required argument, so that the error can be pickled.
         reason: The reason alone.
     """
 
@@ -42,7 +42,7 @@ class FileError(ValueError):
 
     @classmethod
     def of(cls, what: str, file: Path, error: Exception) -> FileError:
-        """The error of a file that holds `what`, from the one that its decoder raised."""
+        """The error for a file that should contain `what`, from the error of its decoder."""
         text = (error.strerror if isinstance(error, OSError) else None) or str(error)
         reason = " ".join(text.split()) or type(error).__name__
         return cls(f"cannot read the {what} {file}: {reason}; mend or remove the file", reason)
@@ -53,9 +53,9 @@ class DividedFiles(NamedTuple):
 
     Args:
         root: The folder.
-        splits: Path within `root`, with ``/``, to split, in the order of paths.
-        classes: Names of the classes, in order; empty where there are none.
-        hashed: Splits whose members a hash chooses.
+        splits: Split by path within `root`, with ``/``, in the order of paths.
+        classes: Names of the classes, in order; empty without classes.
+        hashed: Splits that are selected by a hash.
         has_split_folders: Whether the first folder of a path is its split.
     """
 
@@ -77,11 +77,11 @@ class DividedFiles(NamedTuple):
         return torch.tensor(y, dtype=torch.int64).reshape(len(files), int(bool(number)))
 
     def without(self, unreadable: Mapping[str, str], what: str, on_error: OnError) -> DividedFiles:
-        """What remains when files cannot be read, with an example in every split.
+        """Remove files that cannot be read; keep at least one example in every split.
 
         Args:
-            unreadable: Path to reason.
-            what: Plural of what such a file holds, for the message.
+            unreadable: Error by path.
+            what: Plural of the content of such a file, for the message.
             on_error: ``raise`` if there are any, or ``skip`` them with a line in the log.
 
         Raises:
@@ -98,17 +98,17 @@ class DividedFiles(NamedTuple):
 
 
 def find_files(root: Path, extensions: Collection[str], what: str) -> list[str]:
-    """Paths within `root` of all files of some extensions, in an order that is the same on every machine.
+    """Paths within `root` of all files of some extensions, in the same order on every machine.
 
     Links to folders are followed. Files of other kinds are counted in the log.
 
     Args:
         root: The folder, searched to any depth. Hidden files and folders are left out.
         extensions: In lower case, with their dots.
-        what: What such a file holds, for the message.
+        what: Content of such a file, for the message.
 
     Raises:
-        ValueError: If there is none, or a folder cannot be read.
+        ValueError: If there is no file, or a folder cannot be read.
     """
     wanted = ", ".join(sorted(extensions))
     if not root.is_dir():
@@ -117,11 +117,11 @@ def find_files(root: Path, extensions: Collection[str], what: str) -> list[str]:
     others: Counter[str] = Counter()
     for path, entry in _walk(root, "", frozenset({_identity(root)})):
         extension = os.path.splitext(entry.name)[1].lower()
-        # A pipe, say, whose reader would wait for ever, is of another kind. A link to nothing is left to the reader.
+        # Excludes pipes, whose reader would wait for ever. The reader reports broken links.
         if extension not in extensions or not (entry.is_file() or entry.is_symlink()):
             others[extension or "without extension"] += 1
             continue
-        if not entry.name.isprintable():  # surrogates of a name that is no UTF-8, or control characters
+        if not entry.name.isprintable():  # surrogates of a name that is not UTF-8, or control characters
             raise ValueError(f"{str(root / path)!r}: want a name that can be printed; rename the file")
         files.append(path)
     if others:
@@ -135,7 +135,7 @@ def find_files(root: Path, extensions: Collection[str], what: str) -> list[str]:
 def _walk(folder: str | Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """All visible files below a folder, with their paths within the root.
 
-    A link to a folder above it is not followed, for it would never end.
+    A link to a parent folder is not followed, since the search would not end.
     """
     try:
         with os.scandir(folder) as scan:
@@ -158,19 +158,18 @@ def _identity(folder: str | Path) -> tuple[int, int]:
 def divide(root: Path, files: list[str], splits: str | Path | None = None) -> DividedFiles:
     """Assign every file to a split: by a csv file, by folders named after splits, or by a hash of its path.
 
-    A split that neither csv file nor folders name is a hashed tenth of the training files; without any division it
-    is thus 80 / 10 / 10. The hash decides about each file alone, so adding one moves no other to another split.
-    Folders directly below `root`, or below the folder of a split, are classes.
+    A validation or test split that is not given is a hashed tenth of the training files; without any, the splits are
+    80 / 10 / 10. The hash assigns each file independently, so adding one moves no other to another split. Folders
+    directly below `root`, or below the folder of a split, are classes.
 
     Args:
         root: The folder.
         files: Paths within it.
-        splits: A csv file, absolute or within `root`, with columns ``path`` and ``split``; files that it does not
-            name are left out.
+        splits: A csv file, absolute or within `root`, with columns ``path`` and ``split``. Files that are not in it
+            are ignored.
 
     Raises:
-        ValueError: If the csv file cannot be used, folders are ambiguous, or some files lie in class folders and
-            others do not.
+        ValueError: If the csv file is invalid, folders are ambiguous, or only some files lie in class folders.
     """
     has_split_folders = splits is None and _has_split_folders(root, files)
     if splits is not None:
@@ -201,7 +200,7 @@ def _has_split_folders(root: Path, files: list[str]) -> bool:
         found = " and ".join(sorted(tops))
         raise ValueError(f"{root} holds {found} alone: add train and test, or set `root` to a folder that holds files")
     if len(names) < 2 or not names["train"]:
-        return False  # a class may be called train, say
+        return False  # a class may be called train
     if tops != split_folders or names.total() > len(names):
         found = ", ".join(sorted(top or "files outside of folders" for top in tops))
         raise ValueError(
@@ -212,7 +211,7 @@ def _has_split_folders(root: Path, files: list[str]) -> bool:
 
 
 def _read_csv(path: Path, files: set[str]) -> dict[str, SplitName]:
-    """Path to split, from a csv file with those two columns."""
+    """Split by path, from a csv file with those two columns."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -235,7 +234,7 @@ def _read_csv(path: Path, files: set[str]) -> dict[str, SplitName]:
 
 
 def _class_of(file: str, has_split_folders: bool) -> str | None:
-    """The folder that names the class of a file, if it lies in one."""
+    """The class folder of a file, if it lies in one."""
     within = file.partition("/")[2] if has_split_folders else file
     name, _, rest = within.partition("/")
     return name if rest else None
@@ -257,7 +256,7 @@ def _classes(root: Path, given: Mapping[str, SplitName], has_split_folders: bool
 
 
 def split_of(file: str) -> SplitName:
-    """The split of a file, 80 / 10 / 10 by a hash of its path within the folder, whatever else is there.
+    """The split of a file, 80 / 10 / 10 by a hash of its path within the folder.
 
     Example:
         >>> split_of("0.png"), split_of("9.png")
@@ -274,7 +273,7 @@ def _hash(file: str) -> int:
 def _without_empty_splits(
     root: Path, splits: dict[str, SplitName], hashed: frozenset[SplitName], what: str
 ) -> dict[str, SplitName]:
-    """Give each hashed split without a file the training file whose hash is nearest to it, so that few files do."""
+    """Move the training file with the nearest hash to each empty hashed split, so that few files suffice."""
     names: tuple[SplitName, ...] = ("test", "validation")
     train = sorted((file for file, name in splits.items() if name == "train"), key=_hash)
     for name in names:

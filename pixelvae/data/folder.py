@@ -1,4 +1,4 @@
-"""Any folder of pictures as a data set."""
+"""A data set of any folder of pictures."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ from pixelvae.data.transforms import Binarisation, Quantiser
 
 
 class ImageFolder(DataSet):
-    """Any folder of pictures, in the division that its folders or a csv file give, or divided by a hash.
+    """Any folder of pictures, split by its folders, by a csv file, or by a hash.
 
-    Folders ``train``, ``validation`` (or ``val``, ``valid``) and ``test`` directly below `root` are the division. One
-    that is missing is a tenth of the training pictures; without any, the division is 80 / 10 / 10. A hash of its
-    path decides about each picture alone, so that adding a picture moves no other to another split.
+    Folders ``train``, ``validation`` (or ``val``, ``valid``) and ``test`` directly below `root` are the splits. A
+    missing one is a tenth of the training pictures; without any, the splits are 80 / 10 / 10. A hash of its path
+    assigns each picture, so that adding a picture moves no other to another split.
 
-    Folders below that are classes, numbered in alphabetical order; a folder of pictures alone has no labels. Hidden
-    files, and files that are no pictures by their extension, are left out. All pictures are decoded once, when the
-    data set is made.
+    Folders below that are classes, numbered in alphabetical order; without them there are no labels. Hidden files, and
+    files without an extension of pictures, are ignored. All pictures are decoded once, when the data set is made.
 
     Args:
         root: The folder.
         size: Height and width in one number, or as [H, W].
         levels: K, from 2 to 256.
         grey: One channel instead of red, green and blue.
-        binarisation: With two levels only: ``dynamic`` (also when left out) or ``threshold``, see `Quantiser`.
-        seed: Fixes the draws of binary pixels, flips and shifts.
-        fit: How a picture of other proportions gets that size: ``crop``, ``pad`` or ``stretch``, see `PictureReader`.
+        binarisation: With two levels only: ``dynamic`` (the default) or ``threshold``, see `Quantiser`.
+        seed: Seed of the draws of binary pixels, flips and shifts.
+        fit: How pictures of other proportions are resized: ``crop``, ``pad`` or ``stretch``, see `PictureReader`.
         background: Colour behind transparent pixels and beside padded pictures.
         flip: Mirror training pictures at random.
-        shift: Move training pictures at random by up to so many pixels.
+        shift: Maximum random shift of training pictures, in pixels.
         splits: A csv file with columns ``path`` and ``split``, absolute or within `root`.
-        on_error: Whether pictures that cannot be read ``raise`` an error that lists them, or are left out: ``skip``.
+        on_error: ``raise`` an error that lists the pictures that cannot be read, or ``skip`` them.
         cache: Keep the decoded pictures in the user's cache folder (or ``PIXELVAE_CACHE``); otherwise they are
-            decoded whenever they are asked for.
+            decoded on each access.
 
     Raises:
-        ValueError: If an option is out of range, pictures cannot be read, there are fewer than three, the division
-            is ambiguous, or some pictures lie in class folders and others do not.
+        ValueError: If an option is out of range, pictures cannot be read, there are fewer than three, the splits are
+            ambiguous, or only some pictures lie in class folders.
 
     Example:
         >>> from PIL import Image

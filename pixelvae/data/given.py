@@ -1,4 +1,4 @@
-"""Files that need not belong to a data set, read as a data set reads its own."""
+"""Files that need not belong to a data set, read like those of a data set."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _STREAM = 3  # of the draws of binary pixels: after those of train, validation a
 
 
 def list_files(paths: Sequence[Path], spec: DataSpec) -> list[Path]:
-    """All pictures, or sounds, that some paths name: files as they are given, the files below folders in order.
+    """All pictures, or sounds, of some paths: files in the given order, those below folders in sorted order.
 
     Raises:
-        ValueError: If a path does not exist, or a folder holds no such file.
+        ValueError: If a path does not exist, or a folder contains no such file.
 
     Example:
         >>> list_files([Path("no/such/file.png")], DataSpec((1, 8, 8), levels=2))
@@ -48,7 +48,7 @@ def list_files(paths: Sequence[Path], spec: DataSpec) -> list[Path]:
 
 
 def content_key(values: Tensor, seed: int) -> int:
-    """A number of 63 bits that depends on `seed` and on the values of one example alone, for its random draws.
+    """A seed of 63 bits for the draws of an example, from its values and `seed`.
 
     Example:
         >>> content_key(torch.tensor([1, 2]), seed=0) == content_key(torch.tensor([1, 2]), seed=0)
@@ -62,21 +62,21 @@ def content_key(values: Tensor, seed: int) -> int:
 
 
 class GivenFiles(Split):
-    """Pictures or sounds that are named one by one, brought to the shape and levels of a model's data.
+    """A list of pictures or sounds, converted to the shape and levels of a model's data.
 
-    Pictures are scaled, cropped and made grey as an `ImageFolder` does it, and sounds are resampled and cut to their
-    beginning. Binary pixels are drawn from the picture and the seed alone, not from its place in the list.
+    Pictures are scaled, cropped and made grey as in an `ImageFolder`; sounds are resampled and truncated. Binary
+    pixels depend on the picture and the seed alone, not on its position in the list.
 
     Args:
-        files: In the order of the examples.
+        files: The files, in the order of the examples.
         spec: Shape, levels and kinds of label.
-        options: Of a data set, as its configuration has them. Used are ``fit``, ``background``, ``binarisation`` and
+        options: Options of a data set, as in its configuration. Used are ``fit``, ``background``, ``binarisation`` and
             ``seed`` for pictures, and ``rate`` for sounds; others are ignored.
         labels: (N, L) labels; with L = 0 by default.
         class_names: A name for each class of each kind of label; numbers if empty.
 
     Raises:
-        ValueError: If there is no file, an option is out of range, or labels do not fit.
+        ValueError: If there is no file, an option is out of range, or labels do not match.
 
     Example:
         >>> from PIL import Image
@@ -127,7 +127,7 @@ class GivenFiles(Split):
         return self._labels[self.positions(indices)]
 
     def files(self, indices: Tensor) -> list[str]:
-        """Paths as they were given, (B,) -> B."""
+        """The given paths, (B,) -> B."""
         return [self._files[index].as_posix() for index in indices.tolist()]
 
     def part(self, rows: Sequence[int]) -> GivenFiles:
@@ -138,7 +138,7 @@ class GivenFiles(Split):
         return part
 
     def unreadable(self) -> dict[Path, str]:
-        """The files that cannot be read, with the reasons. All are read, in parallel."""
+        """Errors of the files that cannot be read. All files are read, in parallel."""
         names = [str(file) for file in self._files]
         found = read_all(Path(), names, self._read, "files")
         return {Path(name): str(result) for name, result in found if isinstance(result, FileError)}
@@ -173,7 +173,7 @@ def _sounds(spec: DataSpec, options: Mapping[str, Any]) -> Callable[[Path], Tens
 
 
 class JoinedSplits(Split):
-    """Several splits of one data set, one after the other.
+    """The concatenation of several splits of one data set.
 
     Example:
         >>> from pixelvae.data import Digits

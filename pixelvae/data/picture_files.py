@@ -1,4 +1,4 @@
-"""Picture files to grey values or colours of 8 bits, all of one size."""
+"""Decode picture files to grey values or colours of 8 bits, all of one size."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _ORIENTATION, _SIDEWAYS = 0x0112, range(5, 9)  # EXIF: the camera was held upright
 _WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 _WIDE_FORMATS = ("PNG", "PPM")  # of mode "I", whose values then have 16 bits
-_REDUCING_GAP = 2  # a JPEG is decoded at no less than so many times the wanted size, so that scaling stays smooth
+_REDUCING_GAP = 2  # a JPEG is decoded at no less than this multiple of the final size, so that scaling is smooth
 
 
 class PictureReader:
-    """Decodes a picture of any size and mode into C x H x W values of 8 bits.
+    """Decode a picture of any size and mode to C x H x W values of 8 bits.
 
-    Values of 16 bits are scaled, transparent pixels show the background, and the picture stands as the camera was
-    held. Only the first frame of an animation is read.
+    Values of 16 bits are scaled, transparent pixels get the background, and EXIF orientation is applied. Only the
+    first frame of an animation is read.
 
     Args:
         size: Height and width, or both in one number.
-        fit: ``crop`` scales the picture until it covers the size, and cuts off what is outside; ``pad`` scales it
-            until it fits inside, and fills with the background; ``stretch`` scales height and width separately.
+        fit: ``crop`` scales the picture to cover the size and crops the rest; ``pad`` scales it to fit inside and pads
+            with the background; ``stretch`` scales height and width separately.
         grey: One channel instead of red, green and blue.
         background: Name of a colour, or ``#rrggbb``.
 
@@ -65,14 +65,14 @@ class PictureReader:
 
     @property
     def settings(self) -> str:
-        """What else than the file decides about the values."""
+        """All settings that affect the values."""
         return f"{self.shape} {self.fit} {self.background} Pillow {Image.__version__}"
 
     def __call__(self, file: Path) -> npt.NDArray[np.uint8]:
-        """The picture in a file. -> (C, H, W).
+        """Read the picture in a file. Returns (C, H, W).
 
         Raises:
-            FileError: If it cannot be read, or holds more than 16 bits a channel.
+            FileError: If it cannot be read, or has more than 16 bits per channel.
         """
         try:
             with Image.open(file, formats=_formats()) as image:
@@ -83,14 +83,14 @@ class PictureReader:
         except Image.UnidentifiedImageError as error:
             unknown = ValueError(f"it holds none of {', '.join(_formats())}")
             raise FileError.of("picture", file, unknown) from error
-        # Pillow's decoders raise all kinds of exceptions on broken files.
+        # Pillow's decoders raise many types of exceptions on damaged files.
         except Exception as error:
             raise FileError.of("picture", file, error) from error
         pixels = np.asarray(picture)  # (H, W) or (H, W, 3)
         return np.ascontiguousarray(pixels.reshape(*self.shape[1:], -1).transpose(2, 0, 1))
 
     def _draft(self, image: Image.Image) -> None:
-        """Let a JPEG be decoded at a half, a quarter or an eighth of its size, where that is enough."""
+        """Decode a JPEG at a half, a quarter or an eighth of its size, if that suffices."""
         if image.format not in ("JPEG", "MPO"):
             return
         _, height, width = self.shape
@@ -122,7 +122,7 @@ class PictureReader:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Formats that are promised and that this Pillow reads."""
+    """Supported formats that the installed Pillow reads."""
     known = set(Image.registered_extensions().values())
     return tuple(name for name in _FORMATS if name in known)
 
@@ -138,18 +138,18 @@ def _in_8_bits(picture: Image.Image) -> Image.Image:
 
 
 class PictureFiles:
-    """Pictures that are decoded whenever they are asked for.
+    """Pictures that are decoded on each access.
 
     Args:
         root: The folder.
         files: Paths of the pictures within it.
-        read: Decodes one.
+        read: Decodes one picture.
 
     Shape:
         ``pictures[indices]``: (B,) -> (B, C, H, W) uint8.
 
     Raises:
-        ValueError: When a batch holds a picture that cannot be read.
+        ValueError: If a picture of the batch cannot be read.
     """
 
     def __init__(self, root: Path, files: Sequence[str], read: PictureReader) -> None:

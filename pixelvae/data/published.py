@@ -1,4 +1,4 @@
-"""The published data sets of pictures that torchvision downloads and reads."""
+"""Published data sets of pictures, downloaded and read by torchvision."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Part = Literal["train", "test"]
 
 
 class PublishedImages(DataSet):
-    """Base of the data sets that torchvision reads: their options, and where validation comes from.
+    """Abstract base of the data sets that torchvision reads.
 
-    Validation is the tail of the publisher's training set; the test set is the publisher's.
+    Validation is the end of the published training set; the test set is the published one.
 
     Args:
-        root: Folder of all data sets, each of which has its place in it.
-        levels: K, from 2 to 256. No default, for bits per dimension at different K do not compare.
-        binarisation: With two levels only: ``dynamic`` (also when left out) or ``threshold``, see `Quantiser`.
-        download: Fetch the files that are missing.
-        seed: Fixes the draws of binary pixels.
+        root: Folder of all data sets, with a subfolder for each.
+        levels: K, from 2 to 256. No default, because bits/dim are not comparable between different K.
+        binarisation: With two levels only: ``dynamic`` (the default) or ``threshold``, see `Quantiser`.
+        download: Download missing files.
+        seed: Seed of the draws of binary pixels.
 
     Raises:
         ValueError: If an option is out of range, or a file is damaged.
@@ -38,13 +38,13 @@ class PublishedImages(DataSet):
     """
 
     files: ClassVar[tuple[str, ...]]
-    """What torchvision reads, relative to `root`."""
+    """Files that torchvision reads, relative to `root`."""
 
     validation_share: ClassVar[int]
-    """One in so many of the training examples is kept for validation."""
+    """One in so many of the training examples is used for validation."""
 
     names: ClassVar[tuple[str, ...]] = tuple("0123456789")
-    """Of the classes."""
+    """Names of the classes."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class PublishedImages(DataSet):
 
 @contextmanager
 def _named_errors(name: str, root: Path) -> Iterator[None]:
-    """Name the data set and its folder in whatever error torchvision's readers and downloads raise."""
+    """Add the data set and its folder to errors of torchvision's readers and downloads."""
     try:
         yield
     except Exception as error:
@@ -104,7 +104,7 @@ def _named_errors(name: str, root: Path) -> Iterator[None]:
 
 
 class IdxImages(PublishedImages):
-    """Base of MNIST and the data sets that are published in its format: idx files of 28x28 grey pixels."""
+    """Abstract base of MNIST and the data sets in its format: idx files of 28x28 grey pixels."""
 
     validation_share = 6
 

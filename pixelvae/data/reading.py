@@ -1,4 +1,4 @@
-"""Many files read in parallel, in order, with those that cannot be read."""
+"""Read many files in parallel, in order, with the errors of those that cannot be read."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from pixelvae.data.files import FileError
 
 T = TypeVar("T")
 
-_BLOCK = 16  # files that a thread reads at a time
-_AHEAD = 8  # blocks for each thread that may wait to be taken
+_BLOCK = 16  # files per task of a thread
+_AHEAD = 8  # blocks per thread that may be finished in advance
 
 
 def read_all(
     root: Path, files: Sequence[str], read: Callable[[Path], T], what: str
 ) -> Iterator[tuple[str, T | FileError]]:
-    """Each file with what it holds, or with the error that it raises, in order.
+    """Yield each file with its content or its error, in order.
 
-    Threads read, because decoders of pictures and sounds release Python's lock. A progress bar appears after a
+    Reading uses threads, because decoders of pictures and sounds release Python's lock. A progress bar appears after a
     second.
 
     Args:
         root: The folder.
         files: Paths within it.
         read: Reads one file.
-        what: Plural of what a file holds, for the progress bar.
+        what: Plural of the content of a file, for the progress bar.
 
     Example:
         >>> [(name, size) for name, size in read_all(Path("nowhere"), ["a", "b"], lambda path: path.name, "names")]
@@ -56,7 +56,7 @@ def read_all(
                 while len(waiting) < len(blocks) and len(waiting) <= i + _AHEAD * threads:
                     waiting.append(pool.submit(attempt_all, blocks[len(waiting)]))
                 yield from zip(block, waiting[i].result(), strict=True)
-                waiting[i] = Future()  # what has been taken needs no memory
+                waiting[i] = Future()  # frees the memory of finished blocks
                 progress.update(len(block))
     finally:
         pool.shutdown(cancel_futures=True)

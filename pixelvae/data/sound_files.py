@@ -1,4 +1,4 @@
-"""Sound files to waves of one channel and one rate."""
+"""Decode sound files to waves of one channel and one rate."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from pixelvae.data.files import FileError
 EXTENSIONS = frozenset({".flac", ".mp3", ".ogg", ".wav"})
 
 _PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
-_MAX_RATE = 768_000  # samples per second; no converter offers more
+_MAX_RATE = 768_000  # samples per second; a higher rate in a header is an error
 
 Samples = npt.NDArray[np.float64]
 
 
 def read_sound(file: Path, rate: int) -> Tensor:
-    """A sound of any rate and number of channels as a wave in [−1, 1], (N,) float64.
+    """Read a sound of any rate and number of channels as a wave in [−1, 1], (N,) float64.
 
     Args:
-        file: wav (PCM of 8 to 32 bits, floats, μ-law or A-law); flac, ogg and mp3 by the package soundfile.
-        rate: Samples per second to which it is resampled; its channels are averaged.
+        file: wav (PCM of 8 to 32 bits, floats, μ-law or A-law); flac, ogg and mp3 need the package soundfile.
+        rate: Samples per second after resampling. Channels are averaged.
 
     Raises:
-        FileError: If it cannot be read, is truncated, or holds no sample or one that is not finite.
+        FileError: If it cannot be read, is truncated, or has no samples or one that is not finite.
     """
     try:
         samples, file_rate = _read_wav(file.read_bytes()) if file.suffix.lower() == ".wav" else _decode(file)
@@ -39,7 +39,7 @@ def read_sound(file: Path, rate: int) -> Tensor:
         raise FileError.of("sound", file, error) from error
     wave = samples.mean(1)
     if file_rate != rate:
-        from scipy.signal import resample_poly  # here, for it takes a second to import
+        from scipy.signal import resample_poly  # imported here because it takes a second
 
         common = math.gcd(rate, file_rate)
         wave = resample_poly(wave, rate // common, file_rate // common)
@@ -58,7 +58,7 @@ def _check(samples: Samples, rate: int) -> None:
 def _decode(file: Path) -> tuple[Samples, int]:
     """Samples (N, channels) and rate of a compressed sound."""
     try:
-        import soundfile  # here, because it is an optional dependency
+        import soundfile  # imported here because it is optional
     except ImportError as error:
         raise ValueError(f"{file.suffix} needs the package soundfile: pip install 'pixelvae[audio]'") from error
     try:
@@ -145,7 +145,7 @@ def _pcm_24(octets: npt.NDArray[np.uint8], order: str) -> Samples:
 
 
 def _mu_law(code: npt.NDArray[np.uint8]) -> Samples:
-    r"""Waves of the telephone's μ-law codes, which are sent inverted: sign, exponent e of 3 bits, mantissa m of 4.
+    r"""Decode the μ-law of telephony: inverted codes of a sign, an exponent e of 3 bits and a mantissa m of 4 bits.
 
     .. math:: v = \pm ((2m + 33)\,2^e - 33) / 8192
 
@@ -158,7 +158,7 @@ def _mu_law(code: npt.NDArray[np.uint8]) -> Samples:
 
 
 def _a_law(code: npt.NDArray[np.uint8]) -> Samples:
-    r"""Waves of the telephone's A-law codes, of which every other bit is sent inverted.
+    r"""Decode the A-law of telephony, in which every other bit is inverted.
 
     .. math:: v = \pm (2m + 33)\,2^{e - 1} / 4096 \text{ if } e > 0, \text{ else } \pm (2m + 1) / 4096
 

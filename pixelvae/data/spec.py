@@ -1,4 +1,4 @@
-"""What a model may know about its data, and nothing more."""
+"""The specification of data: shape, levels and labels, the only interface between data sets and models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 ABSENT = -1
-"""In place of a level, after the end of a sound that is shorter than T: nothing is there, and it costs 0 nats."""
+"""Value after the end of a sound that is shorter than T, instead of a level; it contributes 0 nats."""
 
 
 class DataSpec(NamedTuple):
@@ -33,22 +33,22 @@ class DataSpec(NamedTuple):
 
     @property
     def channels(self) -> int:
-        """C, the values that one site holds."""
+        """C, the number of values of a site."""
         return self.shape[0]
 
     @property
     def sites(self) -> tuple[int, ...]:
-        """The spatial axes, ``(H, W)`` or ``(T,)``: what the walk visits in raster order."""
+        """Sizes of the spatial axes, ``(H, W)`` or ``(T,)``; sites are visited in raster order."""
         return self.shape[1:]
 
     @property
     def num_dims(self) -> int:
-        """Number of values of one example, by which bits/dim divides."""
+        """Number of values of one example, the dimensions in bits/dim."""
         return prod(self.shape)
 
     @property
     def storage_dtype(self) -> torch.dtype:
-        """The smallest integer type of all levels, in which they are saved; it does not hold ``ABSENT``.
+        """The smallest integer dtype for all levels, for saving; it cannot represent ``ABSENT``.
 
         Example:
             >>> DataSpec((1, 7, 7), levels=256).storage_dtype, DataSpec((1, 7, 7), levels=512).storage_dtype
@@ -69,7 +69,7 @@ class DataSpec(NamedTuple):
 
 
 def levels_to_signal(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
-    r"""Levels as numbers evenly spread over [-1, 1].
+    r"""Map levels to evenly spaced numbers in [-1, 1].
 
     .. math:: s = \frac{2 x}{K - 1} - 1
 

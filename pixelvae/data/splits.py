@@ -1,4 +1,4 @@
-"""What a data set is (three splits), and in which order a split is visited."""
+"""Data sets of three splits, and the order of batches."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pixelvae.data.spec import DataSpec
 SplitName = Literal["train", "validation", "test"]
 
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
-_CANDIDATES = 50  # examples whose labels are read for each one that is chosen
+_CANDIDATES = 50  # examples whose labels are read per chosen example
 
 
 class BatchKey(NamedTuple):
-    """Names one batch: which examples, and the epoch that any random draw in them belongs to.
+    """The key of a batch: its examples, and the epoch of their random draws.
 
     Args:
         indices: (B,) int64, positions in the split.
@@ -33,9 +33,9 @@ class BatchKey(NamedTuple):
 
 
 class Split(Dataset[tuple[Tensor, Tensor]], ABC):
-    """One of train, validation, test: ``split[key]`` is a whole batch, so that work is done on B examples at once.
+    """Abstract split (train, validation or test): ``split[key]`` is a whole batch, processed at once.
 
-    A loader hands out keys, one a batch: ``DataLoader(split, sampler=Batches(len(split), 128, seed=0),
+    The sampler of a loader yields keys: ``DataLoader(split, sampler=Batches(len(split), 128, seed=0),
     batch_size=None, num_workers=2)``.
 
     Shape:
@@ -54,11 +54,11 @@ class Split(Dataset[tuple[Tensor, Tensor]], ABC):
 
     @property
     def class_names(self) -> tuple[tuple[str, ...], ...]:
-        """A name for each class of each kind of label: its number, unless the data set has better ones."""
+        """A name for each class of each kind of label; by default its number."""
         return tuple(tuple(map(str, range(number))) for number in self.spec.num_classes)
 
     def images(self, indices: Sequence[int] | Tensor) -> Tensor:
-        """x of some examples (also of sounds), as evaluation sees them: B positions -> (B, C, *S) int64.
+        """x of some examples (also of sounds), as in evaluation: B positions -> (B, C, *S) int64.
 
         Raises:
             ValueError: If there is no example at a position.
@@ -66,7 +66,7 @@ class Split(Dataset[tuple[Tensor, Tensor]], ABC):
         return self[BatchKey(self.positions(indices), epoch=0)][0]
 
     def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
-        """The labels of some examples, (B,) -> (B, L), where possible without reading the examples themselves."""
+        """The labels of some examples, (B,) -> (B, L); if possible without reading the examples."""
         return torch.cat([self[BatchKey(part, epoch=0)][1] for part in self.positions(indices).split(1000)])
 
     def positions(self, indices: Sequence[int] | Tensor) -> Tensor:
@@ -91,15 +91,15 @@ class Split(Dataset[tuple[Tensor, Tensor]], ABC):
 
 
 class DataSet(ABC):
-    """Three disjoint splits of one kind of example; the type of the `data` option.
+    """Abstract data set of three disjoint splits.
 
-    A data set's constructor is its configuration. Its options differ from set to set; `seed`, where there is
-    one, fixes the random draws of binary pixels, and never which example is in which split.
+    The arguments of the constructor are the configuration of a data set. A `seed` affects random draws, such as those
+    of binary pixels, and never the splits.
 
     Args:
-        train: What training sees.
-        validation: What choices are made on.
-        test: What is reported.
+        train: Examples for training.
+        validation: Examples for model selection.
+        test: Examples for reported results.
     """
 
     train: Split
@@ -109,7 +109,7 @@ class DataSet(ABC):
     """The constructor's arguments by name, defaults included: the configuration of the data set."""
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Record the constructor's arguments, so that a run can name its data set; ``__init__`` checks them."""
+        """Record the constructor's arguments for the configuration of a run; ``__init__`` checks them."""
         data = super().__new__(cls)
         try:
             bound = inspect.signature(cls).bind_partial(*args, **options)
@@ -141,10 +141,10 @@ class DataSet(ABC):
 
 
 class Batches(Sampler[BatchKey]):
-    r"""Endless batches of training: step t is a pure function of (seed, t), so a resumed run needs no state.
+    r"""Endless training batches: step t is a function of (seed, t), so a resumed run needs no state.
 
-    An epoch is a permutation of the examples, cut into joint batches of B · W; what remains of it is left out
-    (each epoch permutes anew, so no example is left out for ever). Rank r takes its own B of every joint batch.
+    An epoch is a permutation of the examples, divided into joint batches of B · W; a remainder is dropped (each epoch
+    has a new permutation, so no example is always dropped). Rank r takes its own B of every joint batch.
 
     .. math:: \text{indices}_{t,r} = \pi_e[(sW + r)B : (sW + r + 1)B],
         \quad (e, s) = \mathrm{divmod}(t, \lfloor N / BW \rfloor)
@@ -152,13 +152,13 @@ class Batches(Sampler[BatchKey]):
     Args:
         num_examples: N, the size of the split.
         batch_size: B, examples per rank and step.
-        seed: Fixes the permutation of every epoch.
-        start: The step to begin at: 0, or where a checkpoint left off.
-        rank: r, which of the processes asks.
+        seed: Seed of the permutations.
+        start: The first step: 0, or the step of a checkpoint.
+        rank: r, the rank of this process.
         world_size: W, number of processes.
 
     Raises:
-        ValueError: If an epoch has no whole joint batch, or an argument is out of range.
+        ValueError: If an epoch is smaller than a joint batch, or an argument is out of range.
 
     Example:
         >>> from itertools import islice
@@ -200,11 +200,11 @@ class Batches(Sampler[BatchKey]):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole joint batches in one pass."""
+        """Complete joint batches in one epoch."""
         return self.num_examples // (self.batch_size * self.world_size)
 
     def __iter__(self) -> Iterator[BatchKey]:
-        """Keys from step `start` on, without end."""
+        """Endless keys from step `start` on."""
         epoch, first = divmod(self.start, self.steps_per_epoch)
         while True:
             order = torch.from_numpy(permutation(self.num_examples, self.seed, epoch))  # (N,)
@@ -216,12 +216,12 @@ class Batches(Sampler[BatchKey]):
 
 
 def sequential(split: Split, batch_size: int, max_examples: int | None = None) -> Iterator[BatchKey]:
-    """Every example once, in order, for evaluation; the last batch may be smaller, and is kept.
+    """Yield every example once, in order, for evaluation, including a smaller last batch.
 
     Args:
-        split: What to go through.
+        split: The split.
         batch_size: Examples per batch.
-        max_examples: At most so many, spread over the split, see `spread`; None for all.
+        max_examples: Maximum number of examples, spread over the split, see `spread`; None for all.
 
     Raises:
         ValueError: If `batch_size` or `max_examples` is not positive.
@@ -236,10 +236,10 @@ def sequential(split: Split, batch_size: int, max_examples: int | None = None) -
 
 
 def spread(num_examples: int, n: int | None) -> Tensor:
-    r"""At most n positions, spread over a split, in order: a split may be sorted by class, or classes may alternate.
+    r"""At most n positions, spread over a split, in order, even if the split is sorted by class or classes alternate.
 
-    Those i whose multiples of the golden ratio have the smallest fractional parts. The gaps between them have at
-    most three sizes, and follow no period of the split. A larger n adds positions and drops none.
+    These are the i whose multiples of the golden ratio have the smallest fractional parts. The gaps between them have
+    at most three sizes, and match no period of the split. A larger n only adds positions.
 
     .. math:: \{i : i\varphi \bmod 1 \text{ is among the } n \text{ smallest}\}, \quad \varphi = (\sqrt5 - 1)/2
 
@@ -248,7 +248,7 @@ def spread(num_examples: int, n: int | None) -> Tensor:
 
     Args:
         num_examples: N, the size of the split.
-        n: How many, None for all.
+        n: Maximum number of positions, None for all.
 
     Shape:
         Returns (min(n, N),) int64.
@@ -270,7 +270,7 @@ def spread(num_examples: int, n: int | None) -> Tensor:
 
 
 def spread_over_classes(split: Split, n: int) -> Tensor:
-    """At most n positions, spread over a split, of as many classes (of the first kind) as possible, in order.
+    """At most n positions, spread over a split, with as many classes (of the first kind) as possible, in order.
 
     Shape:
         Returns (min(n, N),) int64.
@@ -287,7 +287,7 @@ def spread_over_classes(split: Split, n: int) -> Tensor:
     candidates = spread(len(split), _CANDIDATES * n)
     if not split.spec.num_classes:
         return spread(len(split), n)
-    seen: dict[int, int] = {}  # class: how often it has come
+    seen: dict[int, int] = {}  # occurrences of each class so far
     turns = []
     for label in split.labels(candidates)[:, 0].tolist():
         turns.append(seen.setdefault(label, 0))

@@ -1,4 +1,4 @@
-"""`TensorData`: pictures or sounds that are already in memory, as a data set."""
+"""`TensorData`: a data set of pictures or sounds in memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pixelvae.data.splits import BatchKey, DataSet, Split
 
 NUM_SPLITS = 3
 MOST_CHANNELS = 4
-"""Channels that a picture whose channels come last may have; more are a width."""
+"""Numbers of channels by which a picture with channels last is recognised, for the error message."""
 
 
 class TensorSplit(Split):
-    """Some rows of a tensor of levels.
+    """A split of some rows of a tensor of levels.
 
     Args:
         x: (N, C, *S) levels, of any integer type; shared, not copied.
@@ -48,18 +48,18 @@ class TensorSplit(Split):
 
 
 class TensorData(DataSet):
-    """Levels in memory, from numpy or torch; divided 80 / 10 / 10 at random, or as three tensors say.
+    """Levels in memory, from numpy or torch, split 80 / 10 / 10 at random or given as three tensors.
 
     Args:
-        x: Levels 0 .. K-1 of any integer type: pictures (N, C, H, W), sounds (N, 1, T) or codes. Or three of them:
-            train, validation, test.
-        y: Labels (N,), or (N, L) of L kinds; None without labels. Three of them where x is three.
-        levels: K. Grey values in fewer levels: ``requantise(x, levels=K)`` first.
-        num_classes: Classes of each kind of label; by default the largest label and one.
-        seed: Fixes which example is in which split.
+        x: Levels 0 .. K-1 of any integer type: pictures (N, C, H, W), sounds (N, 1, T) or codes; or a tuple of three
+            such tensors, train, validation and test.
+        y: Labels (N,), or (N, L) of L kinds; None without labels. A tuple of three if x is one.
+        levels: K. To reduce the number of levels, see ``requantise(x, levels=K)``.
+        num_classes: Classes of each kind of label; by default the largest label plus one.
+        seed: Seed of the random splits.
 
     Raises:
-        ValueError: If x is not of integers, not of one of these shapes, or has other levels; if labels do not fit x.
+        ValueError: If x is not of integers, has another shape or other levels, or labels do not match x.
 
     Example:
         >>> x, y = np.zeros((50, 1, 8, 8), np.uint8), np.arange(50) % 10
@@ -96,7 +96,7 @@ class TensorData(DataSet):
 
 
 def _parts(given: Any) -> Sequence[Any]:
-    """One tensor for all splits, or three; none without labels."""
+    """A list of one tensor, or of three; empty without labels."""
     if given is None:
         return ()
     if not isinstance(given, tuple | list) or not any(isinstance(entry, Tensor | np.ndarray) for entry in given):
@@ -107,11 +107,11 @@ def _parts(given: Any) -> Sequence[Any]:
 
 
 def _tensor(part: Any) -> Tensor:
-    """Integers of numpy or torch as a tensor."""
+    """Convert integers of numpy or torch to a tensor."""
     if not isinstance(part, Tensor):
         array = np.ascontiguousarray(part)
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-            array = array.astype(np.int64)  # torch hardly computes with wide unsigned integers
+            array = array.astype(np.int64)  # torch supports few operations on wide unsigned integers
         part = torch.from_numpy(array if array.flags.writeable else array.copy())
     if part.is_floating_point() or part.is_complex():
         raise ValueError(

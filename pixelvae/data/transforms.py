@@ -1,4 +1,4 @@
-"""Grey values and sound pressures to levels: the only place where data become the integers that models see."""
+"""Quantisation: grey values and waves to integer levels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Binarisation = Literal["dynamic", "threshold"]
 
 
 def requantise(grey: Tensor, levels: int, source_levels: int = 256) -> Tensor:
-    r"""Fewer levels, evenly: every level takes in as many grey values as any other, give or take one.
+    r"""Reduce the number of levels; the numbers of grey values per level differ by at most one.
 
     .. math:: x = \lfloor v K / S \rfloor
 
@@ -35,7 +35,7 @@ def requantise(grey: Tensor, levels: int, source_levels: int = 256) -> Tensor:
 
 
 def mu_law_encode(wave: Tensor, levels: int) -> Tensor:
-    r"""Levels of a wave, finer where it is quiet: the nearest of K values that are evenly spread after companding.
+    r"""Quantise a wave to the nearest of K values that are evenly spaced after μ-law companding.
 
     .. math:: F(v) = \mathrm{sign}(v)\,\frac{\ln(1 + \mu |v|)}{\ln(1 + \mu)}, \quad \mu = K - 1, \qquad
               x = \Big\lfloor \mu\,\frac{F(v) + 1}{2} + \frac12 \Big\rfloor
@@ -45,7 +45,7 @@ def mu_law_encode(wave: Tensor, levels: int) -> Tensor:
         https://arxiv.org/abs/1609.03499
 
     Args:
-        wave: v; what lies outside [−1, 1] is clipped.
+        wave: v, clipped to [−1, 1].
         levels: K, from 2 to 256.
 
     Shape:
@@ -65,7 +65,7 @@ def mu_law_encode(wave: Tensor, levels: int) -> Tensor:
 
 
 def mu_law_decode(x: Tensor, levels: int) -> Tensor:
-    r"""The wave that levels stand for; encoding it gives the same levels again.
+    r"""Convert levels to a wave, the inverse of ``mu_law_encode`` on levels.
 
     .. math:: v = \mathrm{sign}(F)\,\frac{(1 + \mu)^{|F|} - 1}{\mu}, \qquad F = \frac{2x}{\mu} - 1, \quad \mu = K - 1
 
@@ -105,10 +105,10 @@ def _mu(levels: int) -> int:
 
 
 class Quantiser:
-    r"""How a data set makes levels of its grey values.
+    r"""Convert grey values to levels.
 
-    Binary pixels are drawn, by default: a grey pixel says how probable ink is, and every epoch is a new draw.
-    The draws are looked up by (seed, stream, index of the example), so they depend on nothing else.
+    By default, binary pixels are drawn with the grey value as their probability, again in every epoch. The draws are a
+    function of (seed, stream, index of the example).
 
     .. math:: x \sim \mathrm{Bernoulli}(v / (S - 1)) \text{ if dynamic, else } x = \lfloor v K / S \rfloor
 
@@ -118,10 +118,10 @@ class Quantiser:
 
     Args:
         levels: K, from 2 to S.
-        binarisation: With two levels only: ``dynamic`` (also when left out) draws every pixel, ``threshold``
-            sets a pixel whose grey value lies in the upper half.
+        binarisation: With two levels only: ``dynamic`` (the default) draws every pixel, ``threshold`` sets a pixel
+            whose grey value is in the upper half.
         source_levels: S, the number of grey values.
-        seed: Fixes all draws.
+        seed: Seed of all draws.
 
     Shape:
         Called with grey: (B, C, H, W) integers in [0, S) and indices: (B,).  Returns (B, C, H, W) int64 in [0, K).
@@ -160,7 +160,7 @@ class Quantiser:
         self._draws = levels == 2 and binarisation != "threshold"
 
     def __call__(self, grey: Tensor, indices: Tensor, stream: tuple[int, ...]) -> Tensor:
-        """Levels of a batch; `stream` numbers the draw, e.g. ``(split, epoch)``."""
+        """Levels of a batch; `stream` identifies the draw, such as ``(split, epoch)``."""
         if not self._draws:
             return requantise(grey, self.levels, self.source_levels)
         draws = uniform(indices.numpy(), grey[0].numel(), self.seed, *stream)  # (B, C·H·W) in [0, 1)
