@@ -11,10 +11,13 @@ from pixelvae import (
     DataSpec,
     DiscretizedLogisticMixture,
     GatedPixelCNN,
+    HierarchicalPrior,
     PixelVAE,
     SpatialContext,
     StandardNormal,
+    TemporalContext,
     VectorContext,
+    WaveEncoder,
     WaveNet,
 )
 
@@ -48,20 +51,24 @@ def exact(spec, likelihood=Categorical, decoder=PIXELCNN, context=VectorContext)
     return with_weights(AutoregressiveModel(spec, likelihood=likelihood, decoder=decoder, context=context))
 
 
-def latent(spec, prior=StandardNormal, latent_dim=3, decoder=PIXELCNN):
+def latent(spec, prior=StandardNormal, latent_dim=3, decoder=PIXELCNN, likelihood=Categorical):
+    sound = len(spec.shape) == 2
+    encoder, context = (WaveEncoder, TemporalContext) if sound else (ConvEncoder, SpatialContext)
     return with_weights(
         PixelVAE(
             spec,
-            likelihood=Categorical,
+            likelihood=likelihood,
             decoder=decoder,
-            encoder=partial(ConvEncoder, channels=(4, 8)),
+            encoder=partial(encoder, channels=(4, 8)),
             prior=prior,
-            context=partial(SpatialContext, channels=(8, 4)),
+            context=partial(context, channels=(8, 4)),
             latent_dim=latent_dim,
         )
     )
 
 
+WAVENET = partial(WaveNet, num_layers_per_stack=2, channels=4)
+TWO_LEVELS = partial(HierarchicalPrior, map_shape=(2, 2, 1), num_layers=2, channels=4)
 MODELS = {
     "grey-2": lambda: exact(DataSpec((1, 7, 5), 2)),
     "grey-256": lambda: exact(DataSpec((1, 3, 4), 256)),
@@ -69,11 +76,15 @@ MODELS = {
     "rgb-5": lambda: exact(DataSpec((3, 3, 2), 5)),
     "mixture-grey-256": lambda: exact(DataSpec((1, 4, 3), 256), MIXTURE),
     "mixture-rgb-16": lambda: exact(DataSpec((3, 2, 3), 16), MIXTURE, UNMASKED),
-    "sound": lambda: exact(DataSpec((1, 20), 16), decoder=partial(WaveNet, num_layers_per_stack=2, channels=4)),
+    "sound": lambda: exact(DataSpec((1, 20), 16), decoder=WAVENET),
     "latents": lambda: latent(DataSpec((1, 8, 5), 4)),
     "latents-rgb-labels": lambda: latent(DataSpec((3, 4, 4), 2, (4,))),
+    "latents-mixture-256": lambda: latent(DataSpec((1, 5, 4), 256), likelihood=MIXTURE),
+    "latents-sound": lambda: latent(DataSpec((1, 20), 8), decoder=WAVENET),
+    "two-levels": lambda: latent(DataSpec((1, 8, 5), 4), TWO_LEVELS, latent_dim=6),
+    "two-levels-labels": lambda: latent(DataSpec((1, 4, 4), 2, (4,)), TWO_LEVELS, latent_dim=4),
 }
-"""Odd sizes, one site's channels, 2 to 256 levels, labels, sounds."""
+"""Odd sizes, one site's channels, 2 to 256 levels, labels, sounds; latents of a vector, and of a vector and a map."""
 
 
 def examples(model, n):

@@ -22,7 +22,7 @@ from pixelvae.commands.encode import gathered
 from pixelvae.commands.parsing import call
 from pixelvae.commands.sources import SPLITS, Source, described, given_source, opened, own_source
 from pixelvae.commands.trust import trusted
-from pixelvae.compression.archive import EXAMPLES_PER_BLOCK, Coder, compress
+from pixelvae.compression.archive import Coder, compress
 from pixelvae.data import BatchKey
 from pixelvae.data.files import OnError
 from pixelvae.storage import write_atomically
@@ -39,7 +39,7 @@ def main(
     num_examples: int | None = None,
     data: DataFactory | None = None,
     label: str | None = None,
-    block: int = EXAMPLES_PER_BLOCK,
+    block: int | None = None,
     others: bool = True,
     on_error: OnError = "raise",
     trust: str | None = None,
@@ -60,7 +60,8 @@ def main(
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         label: Of a class-conditional model: the class of all files, by name or number. By default that of the data
             set, or the one that the folder of a file is named after.
-        block: Examples of a block. More make the file a little smaller; a damaged block loses all of them.
+        block: Examples of a block; by default 256, more of small ones, fewer of large ones. More make the file a little
+            smaller; a damaged block loses all of them.
         others: Whether to show the sizes of PNG, WebP and xz beside it.
         on_error: Whether files that cannot be read raise an error that lists them, or are left out (skip).
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.

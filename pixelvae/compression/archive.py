@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,13 +30,14 @@ from pixelvae.compression.container import (
     read_header,
     require_version,
 )
+from pixelvae.data.spec import DataSpec
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.progress import tqdm
 from pixelvae.sampling.coding import VERSIONS, Setting, Stack
 from pixelvae.sampling.engine import BLOCK, NATIVE
 
-EXAMPLES_PER_BLOCK = 256
+MIN_EXAMPLES, MIN_BITS, MAX_BITS = 256, 2**20, 2**24  # of a block by default; bits of the levels as they are
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -101,7 +103,7 @@ class Coder:
         Raises:
             ArchiveError: If it does not decode to the levels that its checksum is of.
         """
-        stack, n = Stack((block.head, block.words), self.target), sum(block.groups)
+        stack, n = Stack((block.head, block.words), self.target), sum(group.size for group in block.groups)
         y = pop_labels(stack, n, self.spec.num_classes)
         lengths = None
         if len(self.spec.sites) == 1:
@@ -118,7 +120,7 @@ def compress(
     y: Labels | None = None,
     *,
     names: Sequence[str] = (),
-    block: int = EXAMPLES_PER_BLOCK,
+    block: int | None = None,
     progress: bool = False,
 ) -> bytes:
     r"""Examples as a .pxv file of :math:`-\log_2 p(x)` bits; with latents, of minus the ELBO.
@@ -126,11 +128,13 @@ def compress(
     Every block has been decoded again and compared before it is part of the result.
 
     Args:
-        model: On the CPU, in float32; its decoder has a plan, its prior, if any, is ``StandardNormal``.
+        model: On the CPU, in float32; its decoder has a plan, its prior, if any, is ``StandardNormal`` or
+            ``HierarchicalPrior``.
         x: (N, C, *S) levels; N may be 0.
         y: (N, L) labels of a class-conditional model.
         names: A relative path for each example, which the file keeps; none by default.
-        block: Examples of a block. More make the file a little smaller; a damaged block loses all of them.
+        block: Examples of a block, :func:`examples_per_block` by default. More make the file a little smaller; a
+            damaged block loses all of them, and a block is decoded on one core.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -144,9 +148,10 @@ def compress(
         >>> torch.equal(decompress(model, compress(model, x)).x, x)
         True
     """
+    spec = model.spec
+    block = examples_per_block(spec) if block is None else block
     if not 1 <= block <= MAX_BLOCK:
         raise ValueError(f"block={block}; wanted 1 .. {MAX_BLOCK} examples")
-    spec = model.spec
     is_empty = isinstance(x, Tensor) and x.shape == (0, *spec.shape)
     x, labels = (x.long(), None) if is_empty else require_batch(x, y, spec, torch.device("cpu"))
     if names and len(names) != len(x):
@@ -164,6 +169,18 @@ def compress(
     encoded = in_threads(lambda task: coder.encode(*task), iter(tasks), coder.threads)
     shown = tqdm(encoded, desc="compress", unit="block", total=len(tasks), disable=not progress, leave=False)
     return header + b"".join(block_bytes(found, i, header) for i, found in enumerate(shown))
+
+
+def examples_per_block(spec: DataSpec) -> int:
+    """Examples of a block by default: 256, more of them if they are small, fewer if they are large.
+
+    Example:
+        >>> [examples_per_block(DataSpec((1, 28, 28), levels)) for levels in (2, 256)]
+        [1337, 256]
+    """
+    bits = math.prod(spec.shape) * math.log2(spec.levels)
+    fewest = min(MIN_EXAMPLES, max(1, int(MAX_BITS / bits)))
+    return max(fewest, min(MAX_BLOCK, int(MIN_BITS / bits)))
 
 
 def decompress(model: GenerativeModel, data: bytes, *, progress: bool = False) -> Decoded:

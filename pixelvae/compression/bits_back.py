@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from statistics import NormalDist
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from pixelvae.compression.codec import Codec, Examples, Sites
-from pixelvae.compression.rounded import SCALES
-from pixelvae.latents.priors import Prior, StandardNormal
-from pixelvae.sampling.coding import NormalGrid, Stack
+from pixelvae.compression.ancestral import Integers, ancestral, grids, of_noise
+from pixelvae.compression.codec import MAX_GROUP, MAX_PRECISION, Codec, Examples, Group, Sites, parts_of
+from pixelvae.compression.rounded import Normals
+from pixelvae.latents.priors import Prior
+from pixelvae.sampling.coding import Stack, random_words
 
-BIN_BITS = 12
-"""h lies in one of 2^12 bins of equal prior mass in every dimension."""
+MASKS = 2**32
+"""Where the random words of the masks begin."""
 
-BINS = 2**BIN_BITS
+MIN_PRECISION = 4
+"""Of the first example, whose h nothing pays for. Fewer bits are borrowed, and h says less of x."""
 
 
 class BitsBack(Codec):
-    r"""A model with a standard normal prior.
+    r"""A model whose prior maps noise to h, :class:`Ancestral`.
 
     .. math:: \underbrace{-\log_2 p(h)}_{\mathrm{push}\ h} \underbrace{-\log_2 p(x|h)}_{\mathrm{push}\ x}
               \underbrace{+ \log_2 q(h|x)}_{\mathrm{pop}\ h} \text{ bits, whose mean over } q \text{ is } -\mathrm{ELBO}
 
-    The examples form groups: the message so far pays for the h of a whole group, which is then decoded as a batch.
+    The examples form groups: the message so far pays for the h of a whole group, which is then decoded as a batch. It
+    cannot pay for the first examples, whose noise is on a coarser grid: what they borrow is what a block costs more.
 
     Reference:
         Practical Lossless Compression with Latent Variables using Bits Back Coding (Townsend et al., 2019).
         https://arxiv.org/abs/1901.04866
+        Bins of the prior's conditionals: Bit-Swap (Kingma et al., 2019). https://arxiv.org/abs/1905.06845
 
     Args:
         sites: p(x | h, y).
@@ -38,63 +39,69 @@ class BitsBack(Codec):
         latent_dim: D.
 
     Raises:
-        ValueError: If the prior is no ``StandardNormal``.
+        ValueError: If the prior is neither ``StandardNormal`` nor ``HierarchicalPrior``.
     """
 
     def __init__(self, sites: Sites, prior: Prior, latent_dim: int) -> None:
-        if type(prior) is not StandardNormal:
-            raise ValueError(f"prior {type(prior).__name__}: compression wants StandardNormal, or no latents")
-        self.sites, self.latent_dim = sites, latent_dim
+        self.sites, self.prior, self.latent_dim = sites, ancestral(prior), latent_dim
 
-    def push(self, stack: Stack, x: Tensor, y: Tensor | None, lengths: Tensor | None) -> list[int]:
+    def push(self, stack: Stack, x: Tensor, y: Tensor | None, lengths: Tensor | None) -> list[Group]:
         """Add the levels, in groups as large as the message can pay for."""
-        groups: list[int] = []
-        while (done := sum(groups)) < len(x):
-            size = min(len(x) - done, max(1, stack.bits // (BIN_BITS * self.latent_dim)))
-            group = slice(done, done + size)
-            self._push(stack, x[group], *(None if a is None else a[group] for a in (y, lengths)))
-            groups.append(size)
+        groups: list[Group] = []
+        done = 0
+        while done < len(x):
+            group = self._next(stack.bits, len(x) - done)
+            part = slice(done, done + group.size)
+            self._push(stack, group, part, x[part], *(None if a is None else a[part] for a in (y, lengths)))
+            groups.append(group)
+            done = part.stop
         return groups
 
-    def pop(self, stack: Stack, groups: list[int], y: Tensor | None, lengths: Tensor | None) -> Tensor:
+    def pop(self, stack: Stack, groups: list[Group], y: Tensor | None, lengths: Tensor | None) -> Tensor:
         """Take the levels, the last group first."""
-        end, parts = sum(groups), []
-        for size in reversed(groups):
-            group = slice(end - size, end)
-            parts.append(self._pop(stack, size, *(None if a is None else a[group] for a in (y, lengths))))
-            end -= size
+        parts = [
+            self._pop(stack, group, part, *(None if a is None else a[part] for a in (y, lengths)))
+            for group, part in zip(groups[::-1], parts_of(groups)[::-1], strict=True)
+        ]
         return torch.cat(parts[::-1])
 
-    def _push(self, stack: Stack, x: Tensor, y: Tensor | None, lengths: Tensor | None) -> None:
-        q = self.sites.rounded.posteriors(x, y)
-        bins = grid().pop(stack, *q)
-        self.sites.push(stack, x, Examples(centres()[torch.from_numpy(bins)], y, lengths))
-        stack.push_uniform(bins.ravel(), BINS)
+    def _next(self, bits: int, left: int) -> Group:
+        """The group that so many bits pay for; at least one example."""
+        if paid := bits // (MAX_PRECISION * self.latent_dim):
+            return Group(min(paid, left, MAX_GROUP), MAX_PRECISION)
+        return Group(1, max(MIN_PRECISION, bits // self.latent_dim))
 
-    def _pop(self, stack: Stack, n: int, y: Tensor | None, lengths: Tensor | None) -> Tensor:
-        bins = stack.pop_uniform(n * self.latent_dim, BINS).reshape(n, self.latent_dim)
-        x = self.sites.pop(stack, Examples(centres()[torch.from_numpy(bins)], y, lengths))
+    def _push(
+        self, stack: Stack, group: Group, part: slice, x: Tensor, y: Tensor | None, lengths: Tensor | None
+    ) -> None:
+        q, normals = self.sites.rounded.posteriors(x, y), grids(group.precision).grid
+        bins = np.zeros((group.size, self.latent_dim), np.int64)
+
+        def popped(columns: Integers, p: Normals) -> Integers:
+            bins[:, columns] = normals.pop(stack, *of_noise(q.part(columns), p))
+            return bins[:, columns]
+
+        h = self.prior.draw(group.size, group.precision, popped).h
+        self.sites.push(stack, x, Examples(h, y, lengths))
+        stack.push_uniform((bins + self._masks(group, part)).ravel() % 2**group.precision, 2**group.precision)
+
+    def _pop(self, stack: Stack, group: Group, part: slice, y: Tensor | None, lengths: Tensor | None) -> Tensor:
+        masked = stack.pop_uniform(group.size * self.latent_dim, 2**group.precision).reshape(group.size, -1)
+        bins = (masked - self._masks(group, part)) % 2**group.precision
+        h, p = self.prior.draw(group.size, group.precision, lambda columns, _: bins[:, columns])
+        x = self.sites.pop(stack, Examples(h, y, lengths))
         q = self.sites.rounded.posteriors(x, y)
-        grid().push(stack, *q, bins)
+        for columns in self.prior.parts[::-1]:
+            noise = of_noise(q.part(columns), p.part(columns))
+            grids(group.precision).grid.push(stack, *noise, bins[:, columns])
         return x
 
+    def _masks(self, group: Group, part: slice) -> Integers:
+        """Numbers that are added to bins. The next h are drawn with these bits, and bins are not uniform unless masked.
 
-@lru_cache
-def grid() -> NormalGrid:
-    """Normal posteriors on bins of equal mass under N(0, 1), as tables of integers."""
-    normal = NormalDist()
-    inner = [round(2**16 * normal.inv_cdf(i / BINS)) for i in range(1, BINS)]
-    steps = np.arange(4098) - 2048
-    return NormalGrid(
-        np.array([inner[0], *inner, inner[-1]], np.int64),
-        np.array([round(2**30 * normal.cdf(step / 256)) for step in steps.tolist()], np.int64),
-        np.array([round(2 ** (16 + power / 8)) for power in range(SCALES[0], SCALES[1] + 1)], np.int64),
-    )
-
-
-@lru_cache
-def centres() -> Tensor:
-    """The h of every bin: the middle of its prior mass, (BINS,) float64 multiples of 2^-16."""
-    normal = NormalDist()
-    middle = [round(2**16 * normal.inv_cdf((i + 0.5) / BINS)) for i in range(BINS)]
-    return torch.tensor(middle, dtype=torch.float64) / 2**16
+        They would be if the prior were the aggregate posterior.
+        """
+        if not group.masked:
+            return np.zeros((group.size, self.latent_dim), np.int64)
+        begin, end = part.start * self.latent_dim, part.stop * self.latent_dim
+        return np.array(random_words(MASKS + begin, end - begin) >> (32 - group.precision)).reshape(group.size, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,12 @@ from pixelvae.data.spec import ABSENT
 from pixelvae.models.base import GenerativeModel
 from pixelvae.sampling.coding import SLOT_BITS, Setting, Stack, intervals_of, pop_levels
 from pixelvae.sampling.engine import reason_against
+
+MAX_PRECISION = 12
+"""A latent lies in one of at most 2^12 bins of equal prior mass."""
+
+MAX_GROUP = 64
+"""Examples of a group: enough for vectors of examples, few enough for the processor's cache."""
 
 
 class Examples(NamedTuple):
@@ -28,15 +35,29 @@ class Examples(NamedTuple):
     lengths: Tensor | None
 
 
+class Group(NamedTuple):
+    """Examples that are coded site by site together.
+
+    Attributes:
+        size: Number of examples.
+        precision: Each latent is in one of 2^precision bins.
+        masked: Whether fixed random numbers are added to the bins; only files of format 1 do without.
+    """
+
+    size: int
+    precision: int
+    masked: bool = True
+
+
 class Codec(ABC):
     r"""Levels of N examples on a message, in :math:`-\log_2 p(x)` bits, or so many as the bound says."""
 
     @abstractmethod
-    def push(self, stack: Stack, x: Tensor, y: Tensor | None, lengths: Tensor | None) -> list[int]:
-        """Add (N, C, *S) levels to the message. Returns the numbers of examples of each group of the message."""
+    def push(self, stack: Stack, x: Tensor, y: Tensor | None, lengths: Tensor | None) -> list[Group]:
+        """Add (N, C, *S) levels to the message. Returns the groups of the message."""
 
     @abstractmethod
-    def pop(self, stack: Stack, groups: list[int], y: Tensor | None, lengths: Tensor | None) -> Tensor:
+    def pop(self, stack: Stack, groups: list[Group], y: Tensor | None, lengths: Tensor | None) -> Tensor:
         """Take the levels from the message again."""
 
 
@@ -80,7 +101,7 @@ class Sites:
 
 
 class Exact(Codec):
-    """A model without latents: all examples at once, site after site.
+    """A model without latents: one group after the other.
 
     Args:
         sites: p(x | y).
@@ -89,15 +110,28 @@ class Exact(Codec):
     def __init__(self, sites: Sites) -> None:
         self.sites = sites
 
-    def push(self, stack: Stack, x: Tensor, y: Tensor | None, lengths: Tensor | None) -> list[int]:
-        """Add the levels, as one group."""
-        self.sites.push(stack, x, Examples(torch.zeros(len(x), 0, dtype=torch.float64), y, lengths))
-        return [len(x)]
+    def push(self, stack: Stack, x: Tensor, y: Tensor | None, lengths: Tensor | None) -> list[Group]:
+        """Add the levels."""
+        sizes = [len(part) for part in x.split(MAX_GROUP)]
+        groups = [Group(size, MAX_PRECISION) for size in sizes]
+        for part in parts_of(groups):
+            self.sites.push(stack, x[part], self._given(part, y, lengths))
+        return groups
 
-    def pop(self, stack: Stack, groups: list[int], y: Tensor | None, lengths: Tensor | None) -> Tensor:
-        """Take the levels of one group."""
-        h = torch.zeros(sum(groups), 0, dtype=torch.float64)
-        return self.sites.pop(stack, Examples(h, y, lengths))
+    def pop(self, stack: Stack, groups: list[Group], y: Tensor | None, lengths: Tensor | None) -> Tensor:
+        """Take the levels, the last group first."""
+        parts = [self.sites.pop(stack, self._given(part, y, lengths)) for part in parts_of(groups)[::-1]]
+        return torch.cat(parts[::-1])
+
+    def _given(self, part: slice, y: Tensor | None, lengths: Tensor | None) -> Examples:
+        h = torch.zeros(part.stop - part.start, 0, dtype=torch.float64)
+        return Examples(h, *(None if a is None else a[part] for a in (y, lengths)))
+
+
+def parts_of(groups: list[Group]) -> list[slice]:
+    """The examples of each group."""
+    ends = np.cumsum([0, *(group.size for group in groups)]).tolist()
+    return [slice(begin, end) for begin, end in pairwise(ends)]
 
 
 def push_labels(stack: Stack, y: Tensor | None, num_classes: tuple[int, ...]) -> None:

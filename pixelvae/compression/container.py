@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixelvae.compression.codec import MAX_PRECISION, Group
 from pixelvae.sampling.coding import Words
 
 MAGIC = b"\x89PXV\r\n\x1a\n"  # as of PNG: 7-bit transfers and changes of line ends damage it
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+OLDEST_VERSION = 1  # groups are 16-bit numbers of examples, none is left out; bins have the full precision and no masks
 MAX_HEADER, MAX_COUNT = 2**28, 2**31
 MAX_BLOCK = 2**12
+ONE = 240  # a byte below it is a group of so many examples; 240 + precision is one example of less than full precision
 LENGTH = struct.Struct("<I")
 BLOCK = struct.Struct("<IQH")  # checksum of the levels, head of the message, number of groups
 
@@ -57,11 +60,11 @@ class Header(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One block: a message, the sizes of its groups, and a checksum of the levels that it decodes to."""
+    """One block: a message, its groups, and a checksum of the levels that it decodes to."""
 
     levels_crc: int
     head: int
-    groups: list[int]
+    groups: list[Group]
     words: Words
 
 
@@ -73,8 +76,8 @@ def header_bytes(header: Header) -> bytes:
 
 def block_bytes(block: Block, index: int, header: bytes) -> bytes:
     """Length, block and a checksum of the block, its place and the header."""
-    groups = struct.pack(f"<{len(block.groups)}H", *block.groups)
-    content = BLOCK.pack(block.levels_crc, block.head, len(block.groups)) + groups + block.words.astype("<u4").tobytes()
+    groups = group_bytes(block.groups)
+    content = BLOCK.pack(block.levels_crc, block.head, len(groups)) + groups + block.words.astype("<u4").tobytes()
     return LENGTH.pack(len(content)) + content + LENGTH.pack(_crc(content, index, header))
 
 
@@ -92,7 +95,8 @@ def read_header(data: bytes) -> tuple[Header, int]:
     try:
         unpacker = zlib.decompressobj()
         fields = json.loads(unpacker.decompress(content, MAX_HEADER))
-        require_version("format", fields["version"], FORMAT_VERSION)
+        if fields["version"] != OLDEST_VERSION:
+            require_version("format", fields["version"], FORMAT_VERSION)
         return _checked(fields), end
     except ArchiveError:
         raise
@@ -113,7 +117,7 @@ def read_blocks(data: bytes, header: Header, begin: int) -> Iterator[Block]:
         content, checksum, at = _framed(data, at, len(data), what)
         if checksum != _crc(content, index, head):
             damaged(what)
-        yield _block(content, size, what)
+        yield _block(content, size, what, header.version)
     if at != len(data):
         raise ArchiveError(f"{len(data) - at} bytes too many after the last block")
 
@@ -132,15 +136,44 @@ def levels_crc(x: Tensor) -> int:
     return zlib.crc32(np.ascontiguousarray(x.to(torch.int32).numpy()).astype("<i4").tobytes())
 
 
-def _block(content: bytes, size: int, what: str) -> Block:
+def group_bytes(groups: list[Group]) -> bytes:
+    """A byte a group; the last one stands for all that follow.
+
+    Example:
+        >>> [int(byte) for byte in group_bytes([Group(1, 4), Group(3, 12), Group(64, 12), Group(64, 12), Group(5, 12)])]
+        [244, 3, 64]
+    """
+    content = bytes(g.size if g.precision == MAX_PRECISION else ONE + g.precision for g in groups)
+    kept, size = len(content), sum(group.size for group in groups)
+    while kept > 1 and groups_of(content[: kept - 1], size) == groups:
+        kept -= 1
+    return content[:kept]
+
+
+def groups_of(content: bytes, size: int) -> list[Group]:
+    """The groups of a block of so many examples."""
+    groups = [Group(byte, MAX_PRECISION) if byte < ONE else Group(1, byte - ONE) for byte in content]
+    left = size - sum(group.size for group in groups)
+    while groups and groups[-1].size and left > 0:
+        groups.append(Group(min(left, groups[-1].size), groups[-1].precision))
+        left -= groups[-1].size
+    return groups
+
+
+def _block(content: bytes, size: int, what: str, version: int) -> Block:
     if len(content) < BLOCK.size:
         damaged(what)
     crc, head, num_groups = BLOCK.unpack_from(content)
-    begin = BLOCK.size + 2 * num_groups
+    begin = BLOCK.size + (2 * num_groups if version == OLDEST_VERSION else num_groups)
     if len(content) < begin or (len(content) - begin) % 4 or head >> 32 == 0:
         damaged(what)
-    groups = list(struct.unpack_from(f"<{num_groups}H", content, BLOCK.size))
-    if sum(groups) != size or 0 in groups:
+    if version == OLDEST_VERSION:
+        groups = [
+            Group(n, MAX_PRECISION, masked=False) for n in struct.unpack_from(f"<{num_groups}H", content, BLOCK.size)
+        ]
+    else:
+        groups = groups_of(content[BLOCK.size : begin], size)
+    if sum(g.size for g in groups) != size or not all(g.size and 0 < g.precision <= MAX_PRECISION for g in groups):
         damaged(what)
     return Block(crc, head, groups, np.frombuffer(content, "<u4", offset=begin).astype(np.uint32))
 

@@ -66,7 +66,6 @@ class Stack:
         self.library.read_stack.restype = ctypes.c_uint64
         for name in ("stack_size", "stack_borrowed"):
             getattr(self.library, name).restype = ctypes.c_int64
-        self.library.initial_word.restype = ctypes.c_uint32
         head, words = message or (self.initial_head, np.zeros(0, np.uint32))
         kept = np.ascontiguousarray(words, np.uint32)
         self.address = ctypes.c_void_p(
@@ -92,14 +91,14 @@ class Stack:
     @property
     def bits(self) -> int:
         """Length of the message."""
-        head, words = self.message
-        return head.bit_length() + 32 * len(words)
+        head = int(self.library.read_stack(self.address, None))
+        return head.bit_length() + 32 * int(self.library.stack_size(self.address))
 
     @property
     def is_initial(self) -> bool:
         """Whether all pushed symbols have been popped."""
         head, words = self.message
-        return head == self.initial_head and words[::-1].tolist() == [self._initial(i) for i in range(len(words))]
+        return head == self.initial_head and words[::-1].tolist() == random_words(0, len(words)).tolist()
 
     def push(self, intervals: npt.NDArray[np.integer]) -> None:
         """Push (N, 2) intervals [start, size], the last one first; an interval of size 0 is skipped."""
@@ -118,7 +117,20 @@ class Stack:
         return values
 
     def _initial(self, index: int) -> int:
-        return int(self.library.initial_word(ctypes.c_int64(index)))
+        return int(random_words(index, 1)[0])
+
+
+def random_words(begin: int, n: int) -> npt.NDArray[np.int64]:
+    """Words of the fixed sequence below every message, SplitMix64 from 0, as integers of 32 bits.
+
+    Example:
+        >>> [hex(word) for word in random_words(0, 2).tolist()]
+        ['0xe220a839', '0x6e789e6a']
+    """
+    z = np.arange(begin + 1, begin + n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (z ^ (z >> np.uint64(31))).view(np.int64) >> 32 & 0xFFFFFFFF
 
 
 class NormalGrid:

@@ -87,7 +87,6 @@ uint64_t read_stack(const Stack* stack, uint32_t* words) {  // the head; all wor
 }
 int64_t stack_size(const Stack* stack) { return stack->words.size(); }
 int64_t stack_borrowed(const Stack* stack) { return stack->borrowed; }
-uint32_t initial_word(int64_t index) { return Stack::initial(index); }
 
 void push_intervals(Stack* stack, const Interval* intervals, int64_t n) {  // the last one first; absent ones have size 0
     while (n--)
