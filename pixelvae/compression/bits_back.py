@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pixelvae.compression.ancestral import Integers, ancestral, grids, of_noise
-from pixelvae.compression.codec import MAX_GROUP, MAX_PRECISION, Codec, Examples, Group, Sites, parts_of
+from pixelvae.compression.codec import Codec, Examples, Sites
+from pixelvae.compression.groups import MAX_GROUP, MAX_PRECISION, Group, parts_of
 from pixelvae.compression.rounded import Normals
 from pixelvae.latents.priors import Prior
 from pixelvae.sampling.coding import Stack, random_words
@@ -15,7 +16,7 @@ from pixelvae.sampling.coding import Stack, random_words
 MASKS = 2**32
 """Where the random words of the masks begin."""
 
-MIN_PRECISION = 4
+MIN_PRECISION = 2
 """Of the first example, whose h nothing pays for. Fewer bits are borrowed, and h says less of x."""
 
 
@@ -50,7 +51,7 @@ class BitsBack(Codec):
         groups: list[Group] = []
         done = 0
         while done < len(x):
-            group = self._next(stack.bits, len(x) - done)
+            group = self._next(stack.bits, len(x) - done, groups[-1] if groups else Group(1, MIN_PRECISION))
             part = slice(done, done + group.size)
             self._push(stack, group, part, x[part], *(None if a is None else a[part] for a in (y, lengths)))
             groups.append(group)
@@ -65,11 +66,11 @@ class BitsBack(Codec):
         ]
         return torch.cat(parts[::-1])
 
-    def _next(self, bits: int, left: int) -> Group:
-        """The group that so many bits pay for; at least one example."""
-        if paid := bits // (MAX_PRECISION * self.latent_dim):
-            return Group(min(paid, left, MAX_GROUP), MAX_PRECISION)
-        return Group(1, max(MIN_PRECISION, bits // self.latent_dim))
+    def _next(self, bits: int, left: int, last: Group) -> Group:
+        """The group that so many bits pay for, not smaller than the last one."""
+        size = max(last.size, min(bits // (MAX_PRECISION * self.latent_dim), MAX_GROUP))
+        precision = max(last.precision, min(bits // self.latent_dim, MAX_PRECISION))
+        return Group(min(size, left), precision)
 
     def _push(
         self, stack: Stack, group: Group, part: slice, x: Tensor, y: Tensor | None, lengths: Tensor | None

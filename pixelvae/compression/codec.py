@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pixelvae.compression.groups import MAX_GROUP, Group, parts_of
 from pixelvae.compression.rounded import Rounded
 from pixelvae.data.spec import ABSENT
 from pixelvae.models.base import GenerativeModel
 from pixelvae.sampling.coding import SLOT_BITS, Setting, Stack, intervals_of, pop_levels
 from pixelvae.sampling.engine import reason_against
-
-MAX_PRECISION = 12
-"""A latent lies in one of at most 2^12 bins of equal prior mass."""
-
-MAX_GROUP = 64
-"""Examples of a group: enough for vectors of examples, few enough for the processor's cache."""
 
 
 class Examples(NamedTuple):
@@ -33,20 +27,6 @@ class Examples(NamedTuple):
     h: Tensor
     y: Tensor | None
     lengths: Tensor | None
-
-
-class Group(NamedTuple):
-    """Examples that are coded site by site together.
-
-    Attributes:
-        size: Number of examples.
-        precision: Each latent is in one of 2^precision bins.
-        masked: Whether fixed random numbers are added to the bins; only files of format 1 do without.
-    """
-
-    size: int
-    precision: int
-    masked: bool = True
 
 
 class Codec(ABC):
@@ -113,7 +93,7 @@ class Exact(Codec):
     def push(self, stack: Stack, x: Tensor, y: Tensor | None, lengths: Tensor | None) -> list[Group]:
         """Add the levels."""
         sizes = [len(part) for part in x.split(MAX_GROUP)]
-        groups = [Group(size, MAX_PRECISION) for size in sizes]
+        groups = [Group(size) for size in sizes]
         for part in parts_of(groups):
             self.sites.push(stack, x[part], self._given(part, y, lengths))
         return groups
@@ -126,12 +106,6 @@ class Exact(Codec):
     def _given(self, part: slice, y: Tensor | None, lengths: Tensor | None) -> Examples:
         h = torch.zeros(part.stop - part.start, 0, dtype=torch.float64)
         return Examples(h, *(None if a is None else a[part] for a in (y, lengths)))
-
-
-def parts_of(groups: list[Group]) -> list[slice]:
-    """The examples of each group."""
-    ends = np.cumsum([0, *(group.size for group in groups)]).tolist()
-    return [slice(begin, end) for begin, end in pairwise(ends)]
 
 
 def push_labels(stack: Stack, y: Tensor | None, num_classes: tuple[int, ...]) -> None:

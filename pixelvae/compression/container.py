@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, NoReturn
 
@@ -13,17 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixelvae.compression.codec import MAX_PRECISION, Group
+from pixelvae.compression.groups import MAX_PRECISION, Group, group_bytes, groups_of
 from pixelvae.sampling.coding import Words
 
 MAGIC = b"\x89PXV\r\n\x1a\n"  # as of PNG: 7-bit transfers and changes of line ends damage it
 FORMAT_VERSION = 2
-OLDEST_VERSION = 1  # groups are 16-bit numbers of examples, none is left out; bins have the full precision and no masks
+OLDEST_VERSION = 1  # groups are 16-bit numbers of examples, bins have the full precision and no masks
 MAX_HEADER, MAX_COUNT = 2**28, 2**31
 MAX_BLOCK = 2**12
-ONE = 240  # a byte below it is a group of so many examples; 240 + precision is one example of less than full precision
+DICTIONARY = (
+    b'","shape":[1,28,28],"levels":256,"num_classes":[],"num_examples":1000,"block":256,"engine":1,'
+    b'"names":[],"version":2}{"model":"'
+)  # what headers have in common
 LENGTH = struct.Struct("<I")
-BLOCK = struct.Struct("<IQH")  # checksum of the levels, head of the message, number of groups
+BLOCK = struct.Struct("<IQH")  # checksum of the levels, head of the message, length of the groups
 
 
 class ArchiveError(ValueError):
@@ -70,7 +74,10 @@ class Block(NamedTuple):
 
 def header_bytes(header: Header) -> bytes:
     """Magic, length, header and its checksum."""
-    content = zlib.compress(json.dumps(header._asdict(), separators=(",", ":")).encode(), 9)
+    fields = header._asdict()
+    fields["names"] = _steps(fields["names"])
+    packer = zlib.compressobj(9, zdict=DICTIONARY)
+    content = packer.compress(json.dumps(fields, separators=(",", ":")).encode()) + packer.flush()
     return MAGIC + LENGTH.pack(len(content)) + content + LENGTH.pack(zlib.crc32(content))
 
 
@@ -93,7 +100,7 @@ def read_header(data: bytes) -> tuple[Header, int]:
     if checksum != zlib.crc32(content):
         raise ArchiveError("the header is damaged")
     try:
-        unpacker = zlib.decompressobj()
+        unpacker = zlib.decompressobj(zdict=DICTIONARY)
         fields = json.loads(unpacker.decompress(content, MAX_HEADER))
         if fields["version"] != OLDEST_VERSION:
             require_version("format", fields["version"], FORMAT_VERSION)
@@ -136,44 +143,22 @@ def levels_crc(x: Tensor) -> int:
     return zlib.crc32(np.ascontiguousarray(x.to(torch.int32).numpy()).astype("<i4").tobytes())
 
 
-def group_bytes(groups: list[Group]) -> bytes:
-    """A byte a group; the last one stands for all that follow.
-
-    Example:
-        >>> [int(byte) for byte in group_bytes([Group(1, 4), Group(3, 12), Group(64, 12), Group(64, 12), Group(5, 12)])]
-        [244, 3, 64]
-    """
-    content = bytes(g.size if g.precision == MAX_PRECISION else ONE + g.precision for g in groups)
-    kept, size = len(content), sum(group.size for group in groups)
-    while kept > 1 and groups_of(content[: kept - 1], size) == groups:
-        kept -= 1
-    return content[:kept]
-
-
-def groups_of(content: bytes, size: int) -> list[Group]:
-    """The groups of a block of so many examples."""
-    groups = [Group(byte, MAX_PRECISION) if byte < ONE else Group(1, byte - ONE) for byte in content]
-    left = size - sum(group.size for group in groups)
-    while groups and groups[-1].size and left > 0:
-        groups.append(Group(min(left, groups[-1].size), groups[-1].precision))
-        left -= groups[-1].size
-    return groups
-
-
 def _block(content: bytes, size: int, what: str, version: int) -> Block:
     if len(content) < BLOCK.size:
         damaged(what)
-    crc, head, num_groups = BLOCK.unpack_from(content)
-    begin = BLOCK.size + (2 * num_groups if version == OLDEST_VERSION else num_groups)
+    crc, head, length = BLOCK.unpack_from(content)
+    begin = BLOCK.size + (2 * length if version == OLDEST_VERSION else length)
     if len(content) < begin or (len(content) - begin) % 4 or head >> 32 == 0:
         damaged(what)
     if version == OLDEST_VERSION:
-        groups = [
-            Group(n, MAX_PRECISION, masked=False) for n in struct.unpack_from(f"<{num_groups}H", content, BLOCK.size)
-        ]
+        sizes = struct.unpack_from(f"<{length}H", content, BLOCK.size)
+        groups = [Group(n, MAX_PRECISION, masked=False) for n in sizes]
     else:
-        groups = groups_of(content[BLOCK.size : begin], size)
-    if sum(g.size for g in groups) != size or not all(g.size and 0 < g.precision <= MAX_PRECISION for g in groups):
+        try:
+            groups = groups_of(content[BLOCK.size : begin], size)
+        except ValueError:
+            damaged(what)
+    if sum(group.size for group in groups) != size or not all(group.size for group in groups):
         damaged(what)
     return Block(crc, head, groups, np.frombuffer(content, "<u4", offset=begin).astype(np.uint32))
 
@@ -203,9 +188,29 @@ def require_version(what: str, given: Any, wanted: int) -> None:
         raise ArchiveError(f"the file has {what} version {given}; this pixelvae reads version {wanted}")
 
 
+def _steps(names: Sequence[str]) -> list[str] | list[int]:
+    """Rising numbers as steps from each to the next, from 0 on, which are shorter; other names as they are.
+
+    Example:
+        >>> _steps(("3", "5", "8")), _steps(("a", "05"))
+        ([3, 2, 3], ['a', '05'])
+    """
+    if not all(name.isdecimal() and str(int(name)) == name for name in names):
+        return list(names)
+    steps = [after - before for before, after in pairwise([0, *map(int, names)])]
+    return steps if all(step >= 0 for step in steps) else list(names)
+
+
+def _names(entries: list[Any]) -> tuple[Any, ...]:
+    """Names from what :func:`_steps` makes of them."""
+    if entries and all(type(entry) is int for entry in entries):
+        return tuple(map(str, accumulate(entries)))
+    return tuple(entries)
+
+
 def _checked(fields: dict[str, Any]) -> Header:
     """A header of the right types: files may come from anybody."""
-    names = tuple(fields.pop("names"))
+    names = _names(fields.pop("names"))
     header = Header(**fields | {name: tuple(map(int, fields[name])) for name in ("shape", "num_classes")}, names=names)
     numbers = (header.levels, header.num_examples, header.block, header.engine, *header.shape, *header.num_classes)
     in_range = all(type(number) is int and 0 <= number <= MAX_COUNT for number in numbers)
