@@ -388,5 +388,5 @@ def test_names_come_back(archive, names):
 def test_numbers_as_names_cost_next_to_nothing(archive):
     header = read_header(archive.data)[0]._replace(num_examples=10_000)
     sizes = [len(header_bytes(header._replace(names=tuple(map(str, range(0, n, 7)))))) for n in (0, 70_000)]
-    assert sizes[0] < 100
-    assert sizes[1] < sizes[0] + 60
+    assert sizes[0] < 130
+    assert sizes[1] < sizes[0] + 50
