@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import lzma
-import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pixelvae.checkpoint import load
@@ -23,11 +18,12 @@ from pixelvae.commands.parsing import call
 from pixelvae.commands.sources import SPLITS, Source, described, given_source, opened, own_source
 from pixelvae.commands.trust import trusted
 from pixelvae.compression.archive import Coder, compress
-from pixelvae.data import BatchKey
+from pixelvae.compression.comparison import bound_bytes, other_sizes
+from pixelvae.data import BatchKey, spread
 from pixelvae.data.files import OnError
+from pixelvae.data.spec import ABSENT
 from pixelvae.storage import write_atomically
 
-MAX_SIDE = 4096  # pixels of a mosaic
 READ_AT_ONCE = 1000
 
 
@@ -55,14 +51,14 @@ def main(
             set of the checkpoint by default.
         out: The file to write.
         split: The split of the data set, where no files are given.
-        num_examples: Only so many, the first; all by default.
+        num_examples: Only so many, spread over the split or the files; all by default.
         data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         label: Of a class-conditional model: the class of all files, by name or number. By default that of the data
             set, or the one that the folder of a file is named after.
         block: Examples of a block; by default 256, more of small ones, fewer of large ones. More make the file a little
             smaller; a damaged block loses all of them.
-        others: Whether to show the sizes of PNG, WebP and xz beside it.
+        others: Whether to show minus the ELBO, and the sizes of PNG, WebP and xz, beside it.
         on_error: Whether files that cannot be read raise an error that lists them, or are left out (skip).
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
@@ -76,25 +72,30 @@ def main(
         print(described(model, found.options))
     else:
         source = own_source(found, SPLITS if split == "all" else [split])
-    number = min(len(source.path), num_examples or len(source.path))
-    x, y = examples(source, number)
-    names = [Path(name).as_posix().replace("\\", "_").replace(":", "_") for name in source.names(range(number))]
+    rows = spread(len(source.path), num_examples)
+    x, y = examples(source, rows)
+    names = [Path(name).as_posix().replace("\\", "_").replace(":", "_") for name in source.names(rows.tolist())]
     start = time.perf_counter()
     content = compress(model, x, y, names=[relative(name) for name in names], block=block, progress=True)
     seconds = time.perf_counter() - start
     write_atomically(out, content)
-    dims = x.numel()
+    number, dims = len(x), int((x != ABSENT).sum())
     print(f"{number:,} examples, {dims:,} values, {number / seconds:.1f} examples a second, decoded again and compared")
-    sizes = {"pixelvae": len(content)} | (other_sizes(x, model.spec.levels) if others else {})
+    sizes = {"pixelvae": len(content)}
+    if others:
+        bound = "-ELBO" if model.has_latents else "NLL"
+        sizes |= {bound: bound_bytes(model, x, y if model.spec.num_classes else None)} | other_sizes(
+            x, model.spec.levels
+        )
     for name, size in sizes.items():
-        print(f"  {name:8} {size:12,} bytes  {8 * size / dims:.3f} bits/dim")
+        print(f"  {name:8} {size:12,} bytes  {8 * size / max(dims, 1):.3f} bits/dim")
     print(f"File: {out}")
     return out
 
 
-def examples(source: Source, number: int) -> tuple[Tensor, Tensor]:
-    """x and y of the first examples of a source."""
-    keys = [BatchKey(part, epoch=0) for part in torch.arange(number).split(READ_AT_ONCE)]
+def examples(source: Source, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """x and y of some examples of a source."""
+    keys = [BatchKey(part, epoch=0) for part in rows.split(READ_AT_ONCE)]
     parts = [source.examples[key] for key in keys]
     return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
@@ -103,47 +104,6 @@ def relative(name: str) -> str:
     """A name as a path that leaves no folder: of an absolute one, or one that goes up, the end."""
     path = Path(name)
     return path.name if path.is_absolute() or ".." in path.parts else name
-
-
-def other_sizes(x: Tensor, levels: int) -> dict[str, int]:
-    """Bytes of the same levels as PNG and WebP mosaics (grey and RGB pictures only) and as xz.
-
-    Example:
-        >>> sorted(other_sizes(torch.zeros(5, 1, 4, 4, dtype=torch.long), levels=4))
-        ['PNG', 'WebP', 'xz']
-    """
-    if levels > 256 or bool((x < 0).any()):
-        return {}
-    values = x.to(torch.uint8)
-    sizes = {}
-    if x.ndim == 4 and x.shape[1] in (1, 3):
-        pictures = [mosaic(part, levels) for part in values.split(_per_mosaic(x))]
-        sizes["PNG"] = sum(_bytes(picture, format="PNG", optimize=True) for picture in pictures)
-        sizes["WebP"] = sum(_bytes(p.convert("RGB"), format="WEBP", lossless=True, method=6) for p in pictures)
-    packed = np.packbits(values.numpy()) if levels == 2 else values.numpy()
-    return sizes | {"xz": len(lzma.compress(packed.tobytes(), preset=9 | lzma.PRESET_EXTREME))}
-
-
-def mosaic(x: Tensor, levels: int) -> Image.Image:
-    """Pictures side by side. (N, C, H, W) uint8, C = 1 or 3."""
-    n, c, h, w = x.shape
-    columns = math.ceil(math.sqrt(n))
-    rows = math.ceil(n / columns)
-    filled = torch.cat([x, x.new_zeros(rows * columns - n, c, h, w)]).unflatten(0, (rows, columns))
-    pixels = filled.permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c).numpy()
-    if c == 3:
-        return Image.fromarray(pixels)
-    return Image.fromarray(pixels[..., 0] > 0) if levels == 2 else Image.fromarray(pixels[..., 0])
-
-
-def _per_mosaic(x: Tensor) -> int:
-    return max(1, min(1000, (MAX_SIDE // x.shape[2]) * (MAX_SIDE // x.shape[3])))
-
-
-def _bytes(picture: Image.Image, **options: object) -> int:
-    buffer = io.BytesIO()
-    picture.save(buffer, **options)  # type: ignore[arg-type]
-    return len(buffer.getvalue())
 
 
 def run(args: Sequence[str] | None = None, prog: str | None = None) -> Path:

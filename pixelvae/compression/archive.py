@@ -30,7 +30,7 @@ from pixelvae.compression.container import (
     read_header,
     require_version,
 )
-from pixelvae.data.spec import DataSpec
+from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.progress import tqdm
@@ -167,8 +167,15 @@ def compress(
     )
     tasks = [(x[part], None if labels is None else labels[part]) for part in parts]
     encoded = in_threads(lambda task: coder.encode(*task), iter(tasks), coder.threads)
-    shown = tqdm(encoded, desc="compress", unit="block", total=len(tasks), disable=not progress, leave=False)
-    return header + b"".join(block_bytes(found, i, header) for i, found in enumerate(shown))
+    written, dims = [header], 0
+    with tqdm(desc="compress", unit="example", total=len(x), disable=not progress, leave=False) as bar:
+        for i, found in enumerate(encoded):
+            written.append(block_bytes(found, i, header))
+            part = x[i * block : (i + 1) * block]
+            dims += int((part != ABSENT).sum())
+            bar.set_postfix_str(f"{8 * sum(map(len, written)) / max(1, dims):.3f} bits/dim so far", refresh=False)
+            bar.update(len(part))
+    return b"".join(written)
 
 
 def examples_per_block(spec: DataSpec) -> int:
@@ -221,7 +228,10 @@ def decoded_blocks(
     total = header.num_blocks
     tasks = ((block, f"block {i + 1} of {total}") for i, block in enumerate(read_blocks(data, header, begin)))
     decoded = in_threads(lambda task: coder.decode(*task), tasks, coder.threads)
-    yield from tqdm(decoded, desc="decompress", unit="block", total=total, disable=not progress, leave=False)
+    with tqdm(desc="decompress", unit="example", total=header.num_examples, disable=not progress, leave=False) as bar:
+        for part in decoded:
+            yield part
+            bar.update(len(part.x))
 
 
 def in_threads(work: Callable[[Task], Result], tasks: Iterator[Task], threads: int) -> Iterator[Result]:

@@ -352,7 +352,7 @@ def test_nothing_but_the_wavenet_of_sounds_is_needed():
         ([Group(1, 4), Group(1, 4), Group(1, 4)], 1),
         ([Group(3), Group(5), Group(2)], 2),
         ([Group(64)] * 63 + [Group(1)], 2),
-        ([Group(1), Group(1), Group(2), Group(2), Group(3), Group(4), Group(4), Group(5)], 2),
+        ([Group(1), Group(1), Group(2), Group(2), Group(3), Group(4), Group(4), Group(5)], 3),
     ],
 )
 def test_groups_come_back_from_their_bytes(groups, length):
