@@ -135,10 +135,11 @@ def nearest_files(table: Encodings, source: Source, query: Encodings, asked: Sou
     rows, distances = table.nearest(query.h[0], NUM_NEIGHBOURS + 1)
     other = [i for i, row in enumerate(rows) if not is_same(source.path[row], asked.path[0])][:NUM_NEIGHBOURS]
     near = pictures("", source, rows[other], [[f"distance {distance:.2f}"] for distance in distances[other]])
-    own = pictures("", asked, np.array([0]), [["the file asked for"]])
+    own = pictures("", asked, np.array([0]), [[]])
     same = [row for row in rows.tolist() if is_same(source.path[row], asked.path[0])]
-    own.lines[0][0] = source.names(same[:1])[0] if same else Path(asked.path[0]).name  # as short as those beside it
-    section = Section("", torch.cat([own.x, near.x]), [*own.lines, *near.lines], framed=1)
+    name = source.names(same[:1])[0] if same else Path(asked.path[0]).name  # as short as those beside it
+    lines = [[name, "the file asked for"], *near.lines]
+    section = Section("", torch.cat([own.x, near.x]), lines, framed=1)
     caption = (
         f"Framed: {Path(asked.path[0]).name}. The others are the nearest of {len(table):,} files, nearest first, by "
         "the Euclidean distance of posterior means E[q(h|x)], each latent divided by its standard deviation in q(h)."
