@@ -74,6 +74,16 @@ class TestLabels:
             assert y.shape == (len(split), 1)
             assert (y[:, 0] == (x.amax((1, 2, 3)) < 100)).all()
 
+    def test_a_linked_folder_is_a_class(self, tmp_path: Path) -> None:
+        fill(tmp_path / "root" / "ape", range(60))
+        fill(tmp_path / "elsewhere", range(100, 160))
+        (tmp_path / "root" / "zebra").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+        data = ImageFolder(tmp_path / "root", size=4)
+        assert data.class_names == (("ape", "zebra"),)
+        for split in splits(data):
+            x, y = whole(split)
+            assert (y[:, 0] == (x.amax((1, 2, 3)) >= 100)).all()
+
     def test_a_folder_without_classes_has_none(self, tmp_path: Path) -> None:
         data = ImageFolder(fill(tmp_path, range(100)), size=4)
         assert data.spec.num_classes == ()
