@@ -28,7 +28,7 @@ from pixelvae.latents.distributions import Distribution
 from pixelvae.latents.paths import spherical_path
 from pixelvae.likelihoods import Likelihood
 from pixelvae.ranges import require_count
-from pixelvae.walk import fill
+from pixelvae.walk import fill, log_probs
 
 
 class Generative(Protocol):
@@ -245,13 +245,9 @@ def score(
     """
     x, labels = require_batch(x, y, model.spec, model.device)
     h = require_latents(h, model.latent_dim, len(x), model.device, model.dtype)
-    present = x != ABSENT
     with torch.inference_mode():
         context = model.context(h, labels)
-    u = torch.zeros(x.shape, dtype=model.dtype, device=x.device)
-    known = torch.ones_like(present)
-    walked = fill(model.decoder, model.likelihood, context, u, x=x.clamp(min=0), known=known, stepper=stepper)
-    return walked.log_p.where(present, 0).flatten(1).sum(1)
+    return log_probs(model.decoder, model.likelihood, context, x, stepper=stepper).flatten(1).sum(1)
 
 
 def interpolate(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixelvae.data.spec import ABSENT
 from pixelvae.decoders.base import Decoder, Stepper, StepperKind
 from pixelvae.likelihoods import Likelihood
 from pixelvae.progress import tqdm
@@ -144,3 +145,13 @@ def fill(
         return value
 
     return Walked(walk(decoder, likelihood, context, len(u), choose, stepper=stepper, progress=progress), log_p)
+
+
+def log_probs(
+    decoder: Decoder, likelihood: Likelihood, context: Tensor | None, x: Tensor, *, stepper: StepperKind = "auto"
+) -> Tensor:
+    """log p of every value of x, given the values before, in nats; 0 where x is absent. (B, C, *S) -> (B, C, *S)."""
+    present = x != ABSENT
+    u = torch.zeros(x.shape, dtype=next(decoder.parameters()).dtype, device=x.device)
+    known = torch.ones_like(present)
+    return fill(decoder, likelihood, context, u, x=x.clamp(min=0), known=known, stepper=stepper).log_p.where(present, 0)

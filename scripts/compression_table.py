@@ -5,16 +5,17 @@ Writes results/compression/DATA_SET.json for two numbers of test images, spread 
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import jsonargparse
 import torch
 
 from pixelvae.checkpoint import load
 from pixelvae.commands.checkpoints import DataFactory
 from pixelvae.commands.compress import examples
+from pixelvae.commands.parsing import call
 from pixelvae.commands.sources import opened, own_source
 from pixelvae.compression.archive import compress, decompress
 from pixelvae.compression.comparison import bound_bytes, other_sizes
@@ -86,4 +87,4 @@ def main(
 
 
 if __name__ == "__main__":
-    jsonargparse.auto_cli(main)
+    call(main, sys.argv[1:], None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -24,9 +25,12 @@ from pixelvae.data.files import OnError
 from pixelvae.distributed import connect
 from pixelvae.evaluation.encoding import encode_files
 from pixelvae.evaluation.encodings import Encodings, check_format
+from pixelvae.evaluation.surprise import surprise
 from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.contact_sheet import Section, contact_sheet, thumbnails
 from pixelvae.reporting.figures import save_figure
+from pixelvae.reporting.heat_maps import heat_maps as draw_heat_maps
+from pixelvae.reporting.heat_maps import spread_over_ranks
 
 NUM_NEIGHBOURS = 15  # with the file itself two rows of a sheet
 NUM_MEMBERS = 8  # of each cluster, a row of a sheet
@@ -53,6 +57,7 @@ def main(
     neighbours: Path | None = None,
     outliers: int = 0,
     clusters: int = 0,
+    heat_maps: int = 0,
     seed: int = 0,
     on_error: OnError = "raise",
     device: str = "auto",
@@ -77,6 +82,8 @@ def main(
         neighbours: Draw the files whose latents are nearest to this file's, in OUT_neighbours.png.
         outliers: Draw so many files with the most nats, in OUT_outliers.png.
         clusters: Assign every file to one of so many clusters of latents, and draw them in OUT_clusters.png.
+        heat_maps: Draw so many pictures, spread from the fewest nats to the most, each above the bits of its pixels, in
+            OUT_heat_maps.png.
         seed: Of the draws of h, and of k-means.
         on_error: Whether files that cannot be read raise an error that lists them, or are left out (skip).
         device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
@@ -84,11 +91,16 @@ def main(
     """
     out = out or run_folder(checkpoint) / "encodings.csv"
     check_format(out)
-    if outliers < 0 or clusters < 0 or num_samples < 0:
-        raise ValueError(f"outliers={outliers}, clusters={clusters}, num_samples={num_samples}; wanted 0 or more")
+    counts = {"outliers": outliers, "clusters": clusters, "heat_maps": heat_maps, "num_samples": num_samples}
+    if min(counts.values()) < 0:
+        raise ValueError(f"{', '.join(f'{name}={n}' for name, n in counts.items())}; wanted 0 or more")
     model = load(checkpoint, device=connect(device).device, classes=trusted(trust))
     if (neighbours or clusters) and not model.has_latents:
         raise ValueError(f"{checkpoint} has no latents, which neighbours and clusters want; leave them out")
+    if heat_maps and (len(model.spec.sites) != 2 or model.spec.channels not in (1, 3)):
+        raise ValueError(
+            f"heat_maps={heat_maps}: the model's data are {model.spec.summary}; wanted grey or RGB pictures"
+        )
     found = opened(checkpoint, model, data, trust)
     asked = given_source(found, [neighbours], label, "raise") if neighbours else None
     if files:
@@ -108,7 +120,38 @@ def main(
         sheets["clusters"] = clusters_of_files(table, source)
     for name, sheet in sheets.items():
         save_sheet(sheet, model, out.with_name(f"{out.stem}_{name}.png"), origin(checkpoint, f"seed {seed}"))
+    if heat_maps:
+        save_heat_maps(table, model, source, heat_maps, out.with_name(f"{out.stem}_heat_maps.png"), checkpoint)
     return table
+
+
+def save_heat_maps(
+    table: Encodings, model: GenerativeModel, source: Source, number: int, path: Path, checkpoint: Path
+) -> None:
+    """Draw some pictures of a table above the bits of their pixels, and print where."""
+    rows = spread_over_ranks(table.nats, number)
+    x, y = source.examples[BatchKey(torch.from_numpy(rows), epoch=0)]
+    bits = surprise(model, x.to(model.device), y.to(model.device)).cpu()
+    kl = table.kl[rows] / math.log(2)
+    sums = [f"{total:,.0f}" for total in bits.flatten(1).sum(1).tolist()]
+    labels = [f"{pixels} + {of_h:.0f}" for pixels, of_h in zip(sums, kl, strict=True)] if model.has_latents else sums
+    given = ", h)$, h the mean of q(h | x)" if model.has_latents else ")$"
+    added = " + KL(q(h | x) ‖ p(h))" if model.has_latents else ""
+    caption = (
+        rf"Below each picture: $-\log_2\,p(x_t\,|\,x_{{<t}}{given}, for every pixel. "
+        f"The numbers are bits: the sum over all pixels{added}. "
+        f"{len(rows)} of {len(table):,} pictures, from the fewest nats to the most at equal distances of rank. "
+    )
+    figure = draw_heat_maps(
+        x,
+        bits,
+        levels=model.spec.levels,
+        title="Bits of every pixel",
+        caption=caption + origin(checkpoint),
+        labels=labels,
+    )
+    save_figure(figure, path)
+    print(f"Bits of every pixel: {path}")
 
 
 def encoded(

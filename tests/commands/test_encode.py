@@ -177,6 +177,27 @@ def test_outliers_neighbours_and_clusters_are_drawn(run, tmp_path, monkeypatch):
     assert [row["cluster"] for row in rows(tmp_path / "t.csv")] == [str(cluster) for cluster in found.cluster]
 
 
+def test_heat_maps_show_the_bits_of_every_pixel(run, checkpoints, tmp_path, monkeypatch):
+    """From the fewest nats to the most; with labels, and without latents."""
+    drawn, draw = [], command.draw_heat_maps
+
+    def recorded(x, bits, **options):
+        drawn.append((x, bits, options))
+        return draw(x, bits, **options)
+
+    monkeypatch.setattr(command, "draw_heat_maps", recorded)
+    for checkpoint in (run / "plain/best", checkpoints / "plain/best", checkpoints / "vae/best"):
+        found = command.main(checkpoint, split="test", out=tmp_path / "t.csv", heat_maps=4)
+        assert imread(tmp_path / "t_heat_maps.png").ndim == 3
+        x, bits, options = drawn.pop()
+        assert len(x) == len(bits) == len(options["labels"]) == 4
+        model, rows = load(checkpoint), np.argsort(found.nats, kind="stable")[[0, -1]]
+        if not model.has_latents:  # the two ends of the ranking, in nats
+            ends = bits.flatten(1).sum(1)[[0, -1]].double().numpy() * np.log(2)
+            np.testing.assert_allclose(ends, found.nats[rows], rtol=1e-4)
+        assert ("KL" in options["caption"]) == model.has_latents
+
+
 def test_files_that_cannot_be_read_are_all_named_or_left_out(run, tmp_path):
     paint(tmp_path / "some/good.png", "red", 1)
     for name in ("bad.png", "worse.jpg"):
@@ -208,6 +229,7 @@ def test_sounds_have_their_table_too(tmp_path):
     [
         ({"out": "t.txt"}, r"a table ends in \.csv"),
         ({"outliers": -1}, "outliers=-1.*wanted 0 or more"),
+        ({"heat_maps": -1}, "heat_maps=-1.*wanted 0 or more"),
         ({"label": "red", "files": ["data"]}, "label=red, but this model is not class-conditional"),
         ({"files": ["nowhere"]}, "nowhere: no such file or folder"),
     ],

@@ -1,0 +1,39 @@
+"""Bits of every pixel: where in a picture a model finds little probable what it sees."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pixelvae.models.base import GenerativeModel
+from pixelvae.models.pixelvae import PixelVAE
+from pixelvae.walk import log_probs
+
+
+@torch.inference_mode()
+def surprise(model: GenerativeModel, x: Tensor, y: Tensor | None = None) -> Tensor:
+    r"""Bits of every site, summed over its channels; h is the mean of the posterior.
+
+    .. math:: -\sum_c \log_2 p(x_{t,c} \mid x_{<t},\, x_{t,<c},\, E_{q(h|x)}[h])
+
+    Args:
+        model: On any device.
+        x: (B, C, *S) levels.
+        y: (B, L) labels of a class-conditional model.
+
+    Shape:
+        Returns (B, *S).
+
+    Example:
+        >>> from functools import partial
+        >>> from pixelvae import AutoregressiveModel, DataSpec, Factorised
+        >>> model = AutoregressiveModel.default(DataSpec((1, 8, 8), levels=4), decoder=partial(Factorised))
+        >>> surprise(model, torch.zeros(5, 1, 8, 8, dtype=torch.long)).shape
+        torch.Size([5, 8, 8])
+    """
+    labels = y if model.spec.num_classes else None
+    h = model.encode(x, labels).mean if isinstance(model, PixelVAE) else None
+    context = model.context(h, labels)
+    return -log_probs(model.decoder, model.likelihood, context, x).sum(1) / math.log(2)
