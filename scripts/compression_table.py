@@ -6,7 +6,6 @@ Writes results/compression/DATA_SET.json for two numbers of test images, spread 
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +53,8 @@ def main(
         indices = spread(len(source.path), number)
         x, y = examples(source, indices)
         labels, names = (y if model.spec.num_classes else None), [str(i) for i in indices.tolist()]
-        start = time.perf_counter()
         file = compress(model, x, labels, names=names, progress=True)
-        compressed = time.perf_counter()
         assert torch.equal(decompress(model, file, progress=True).x, x)
-        decompressed = time.perf_counter()
         bound = bound_bytes(model, x, labels, seed=seed)
         sizes = {"pixelvae": len(file), "-ELBO" if model.has_latents else "NLL": bound} | other_sizes(
             x, model.spec.levels
@@ -67,10 +63,6 @@ def main(
             "bytes": sizes,
             "bits_per_dim": {name: 8 * size / x.numel() for name, size in sizes.items()},
             "over_the_bound": len(file) / bound - 1,
-            "images_per_second": {
-                "compress": len(x) / (compressed - start),
-                "decompress": len(x) / (decompressed - compressed),
-            },
         }
         print(rows[str(len(x))], flush=True)
     found = {
@@ -79,7 +71,6 @@ def main(
         "images": rows,
         "published_bits_per_dim": PUBLISHED.get(out.stem, {}) if model.spec.levels == 256 else {},
         "published_in": SPARSE,
-        "threads": torch.get_num_threads(),
         "environment": environment(),
     }
     write_json(out, found)

@@ -149,3 +149,18 @@ def test_the_page_of_rates_holds_the_measured_numbers():
         line = next(line for line in page.splitlines() if f"| `{row['prior']}` | {row['rate_nats']:g} |" in line)
         wanted = (row["kl_nats_of_last_100_steps"], row["mutual_information_nats"])
         assert [f"{value:.2f}" for value in wanted if f"{value:.2f}" not in line] == []
+
+
+def test_the_page_of_compression_holds_the_measured_numbers():
+    page, results = (ROOT / "docs/compression.md").read_text(), ROOT / "results/compression"
+    found = json.loads((results / "fashion_mnist.json").read_text())
+    images = found["images"]
+    expected = [
+        f"| {name} | "
+        + " | ".join(f"{row['bytes'][name]:,} | {row['bits_per_dim'][name]:.3f}" for row in images.values())
+        + " |"
+        for name in ("pixelvae", "-ELBO", "PNG", "WebP", "xz")
+    ]
+    expected += [f"| {name} (published) | | {bits:.2f} |" for name, bits in found["published_bits_per_dim"].items()]
+    expected += [f"The file is {100 * images['1000']['over_the_bound']:.2f} % larger than minus the ELBO"]
+    assert [words for words in expected if words not in page] == []
