@@ -97,10 +97,7 @@ def main(
     model = load(checkpoint, device=connect(device).device, classes=trusted(trust))
     if (neighbours or clusters) and not model.has_latents:
         raise ValueError(f"{checkpoint} has no latents, which neighbours and clusters want; leave them out")
-    if heat_maps and (len(model.spec.sites) != 2 or model.spec.channels not in (1, 3)):
-        raise ValueError(
-            f"heat_maps={heat_maps}: the model's data are {model.spec.summary}; wanted grey or RGB pictures"
-        )
+    require_pictures(model, heat_maps)
     found = opened(checkpoint, model, data, trust)
     asked = given_source(found, [neighbours], label, "raise") if neighbours else None
     if files:
@@ -123,6 +120,18 @@ def main(
     if heat_maps:
         save_heat_maps(table, model, source, heat_maps, out.with_name(f"{out.stem}_heat_maps.png"), checkpoint)
     return table
+
+
+def require_pictures(model: GenerativeModel, heat_maps: int) -> None:
+    """Check that a model's data can be drawn, where heat maps are asked for.
+
+    Raises:
+        ValueError: If they are sounds, or have other channels than grey or RGB.
+    """
+    if heat_maps and (len(model.spec.sites) != 2 or model.spec.channels not in (1, 3)):
+        raise ValueError(
+            f"heat_maps={heat_maps}: the model's data are {model.spec.summary}; wanted grey or RGB pictures"
+        )
 
 
 def save_heat_maps(
