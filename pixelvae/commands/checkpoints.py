@@ -1,4 +1,4 @@
-"""What several commands do with a checkpoint: load it, take examples of its data, save pictures with their settings."""
+"""Functions shared by commands: load a checkpoint, take examples of its data, save pictures with their settings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.figures import save_picture
 
 DataFactory = Callable[[], DataSet]
-"""Makes the data set that takes the place of the training data."""
+"""Factory of the data set that replaces the training data."""
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """A checkpoint by its folder or by that of its run: the best one, or the last one before any validation.
+    """Find a checkpoint by its folder, by the folder of its run, or by the name of a published model.
 
-    Or that of a published model by its name.
+    Of a run it is the best checkpoint, or the last one before any validation.
 
     Raises:
         CheckpointError: If there is none.
@@ -83,13 +83,13 @@ def open_data(
     """The data set that a checkpoint was trained on, or another that fits its model.
 
     Args:
-        checkpoint: Whose configuration names the data.
-        model: What the data have to fit.
-        data: Makes the data set instead.
+        checkpoint: The checkpoint, whose configuration has the data set.
+        model: The model that the data must match.
+        data: Makes another data set.
         trust: Modules whose classes the checkpoint may name.
 
     Raises:
-        ValueError: If the data are not there, or their shape, levels or labels are not the model's.
+        ValueError: If the data are missing, or their shape, levels or labels do not match the model.
     """
     try:
         found = load_data(checkpoint, classes=trusted(trust)) if data is None else data()
@@ -109,7 +109,7 @@ def open_data(
 
 
 def class_names(checkpoint: Path, model: GenerativeModel, trust: str | None = None) -> Sequence[Sequence[str]]:
-    """A name for each class of each kind of label; numbers where the data set is not there any more."""
+    """A name for each class of each kind of label; numbers if the data set is no longer available."""
     try:
         return open_data(checkpoint, model, trust=trust).class_names
     except (OSError, ValueError):
@@ -117,12 +117,12 @@ def class_names(checkpoint: Path, model: GenerativeModel, trust: str | None = No
 
 
 def is_foreign(checkpoint: Path, data: DataSet) -> bool:
-    """Whether a data set is of another class than the one that a checkpoint was trained on."""
+    """Whether a data set has another class than the training data of a checkpoint."""
     return type(data).__name__ != str(load_config(checkpoint)["data"]["class_path"]).rpartition(".")[2]
 
 
 def device_of(model: GenerativeModel) -> torch.device:
-    """Where the weights are."""
+    """The device of the weights."""
     return next(model.parameters()).device
 
 
@@ -139,7 +139,7 @@ def check_num(data: DataSet, split: SplitName, num: int) -> None:
 
 
 def varied_examples(data: DataSet, split: SplitName, num: int, model: GenerativeModel) -> tuple[Tensor, Tensor]:
-    """x and y of examples that are spread over a split and its classes, on the model's device.
+    """x and y of examples, spread over a split and its classes, on the model's device.
 
     Raises:
         ValueError: If there are fewer than ``num``.
@@ -151,13 +151,13 @@ def varied_examples(data: DataSet, split: SplitName, num: int, model: Generative
 
 
 def run_folder(checkpoint: Path) -> Path:
-    """The folder of the run that a checkpoint belongs to; of a published model, one in runs/ for what is made of it."""
+    """The folder of a checkpoint's run; for a published model, a folder in runs/ for outputs."""
     name = name_of(checkpoint)
     return checkpoint.resolve().parent if name is None else Path("runs/published") / name
 
 
 def origin(checkpoint: Path, *settings: str) -> str:
-    """The end of a caption: which weights were used, and with which settings."""
+    """The end of a caption: weights and settings."""
     shown = Path(*checkpoint.parts[-2:]) if checkpoint.is_absolute() else checkpoint  # a figure may be published
     return ", ".join([str(shown), f"step {load_progress(checkpoint).step:,}", *settings]) + "."
 
@@ -172,16 +172,16 @@ def save_with_settings(
     *,
     content: str,
 ) -> None:
-    """Write NAME.png and NAME.safetensors, and print where they are.
+    """Write NAME.png and NAME.safetensors, and print their paths.
 
     Args:
-        checkpoint: The weights that were used.
+        checkpoint: The checkpoint of the model.
         out: Folder for both files; RUN/pictures by default.
-        name: Without an ending.
-        figure: What to show.
-        tensors: What the figure shows.
-        settings: What made them; the checkpoint is added.
-        content: What the figure shows, for the message.
+        name: Name of the files, without a suffix.
+        figure: The figure.
+        tensors: The tensors of the figure.
+        settings: Settings of the command; the checkpoint is added.
+        content: Description of the figure, for the message.
     """
     path = (out or run_folder(checkpoint) / "pictures") / f"{name}.png"
     save_picture(path, figure, tensors, {"checkpoint": checkpoint, **settings})
@@ -189,7 +189,7 @@ def save_with_settings(
 
 
 def training_metrics(checkpoint: Path, model: GenerativeModel) -> dict[str, Any]:
-    """What a checkpoint's weights have cost, by the names of metrics.json."""
+    """Cost of training a checkpoint, by the names of metrics.json."""
     progress = load_progress(checkpoint)
     return {
         "images_seen": progress.images_seen,

@@ -20,17 +20,17 @@ COMMANDS = {
     "train": "Train a model",
     "evaluate": "Evaluate a checkpoint on the whole test set",
     "encode": "Write nats and latents of files into a table, with outliers, neighbours, clusters",
-    "compress": "Compress files to the size of the model's bound, decoded bit for bit elsewhere",
-    "decompress": "Write the pictures or sounds of a compressed file again, level for level",
+    "compress": "Compress files losslessly to about the size of the model's bound",
+    "decompress": "Decompress a file to exactly equal pictures or sounds",
     "sample": "Draw samples from a trained model",
-    "reconstruct": "Encode images and draw them again, several times each",
-    "interpolate": "Walk through the latents, from image to image or class to class",
-    "complete": "Hide the lower part of images and let a model draw it",
-    "latents": "Draw pictures of the latents of a trained PixelVAE",
+    "reconstruct": "Encode images and decode them, several draws each",
+    "interpolate": "Interpolate in the latents between images or classes",
+    "complete": "Complete the lower part of images",
+    "latents": "Draw figures of the latents of a trained PixelVAE",
     "speak": "Draw sounds from a trained model",
-    "compare": "Train configurations alike and compare them",
+    "compare": "Train configurations for equal steps or time and compare them",
     "rate-distortion": "Measure the rate-distortion trade-off",
-    "receptive-field": "Draw which earlier pixels reach a given pixel, for each decoder",
+    "receptive-field": "Draw the receptive field of one pixel, for each decoder",
     "report": "Make one HTML page of a run",
     "demo": "Train on 5,000 embedded digits, evaluate, and draw pictures, in a few minutes",
 }
@@ -38,7 +38,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command that a command line names, this process's own by default."""
+    """Run the command of a command line, by default that of this process."""
     keep_working_without_readers()
     given = sys.argv[1:] if arguments is None else arguments
     debug = [word for word in given if word == "--debug"]
@@ -57,12 +57,12 @@ def main(arguments: list[str] | None = None) -> None:
 def run(name: str, arguments: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Parse a command's options, from this process's command line by default, and run it.
 
-    A user's mistake is one line on standard error and exit code 2, with ``--debug`` after the frames that found it.
+    An error of use is one line on standard error and exit code 2; with ``--debug`` the traceback precedes it.
 
     Args:
         name: A key of ``COMMANDS``.
-        arguments: What follows the name.
-        prog: How messages call the command; the running script's name by default.
+        arguments: Arguments after the name.
+        prog: Name of the command in messages; the running script's name by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     with mistakes_in_one_line(prog, given):
@@ -78,7 +78,7 @@ def run_script(main: Callable[..., Any]) -> None:
 
 @contextmanager
 def mistakes_in_one_line(prog: str | None, arguments: Sequence[str]) -> Iterator[None]:
-    """End this process with one line on standard error where a user's mistake is found."""
+    """Convert an error of use to one line on standard error, and exit."""
     keep_working_without_readers()
     try:
         yield
@@ -87,7 +87,7 @@ def mistakes_in_one_line(prog: str | None, arguments: Sequence[str]) -> Iterator
         raise SystemExit(128 + signal.SIGINT) from None
     except Exception as error:
         code = exit_code(error)
-        if code is None:  # a fault of the program, which its frames help to find
+        if code is None:  # an error of the program: keep the traceback
             raise
         if "--debug" in arguments:
             traceback.print_exc()
@@ -98,7 +98,7 @@ def mistakes_in_one_line(prog: str | None, arguments: Sequence[str]) -> Iterator
 def start(name: str, arguments: Sequence[str], prog: str | None) -> None:
     """Import a command and run it."""
     module = import_module(f"pixelvae.commands.{name.replace('-', '_')}")
-    # A checkpoint keeps the resolved configuration; encode and compress take any number of files: they read options.
+    # These commands parse their options themselves: train saves the resolved configuration, the others take many files.
     if name in ("train", "encode", "compress"):
         module.run(arguments, prog)
     else:
@@ -106,7 +106,7 @@ def start(name: str, arguments: Sequence[str], prog: str | None) -> None:
 
 
 def overview() -> str:
-    """All commands, with a line about each."""
+    """All commands, one line each."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()]
     return "\n".join(
@@ -118,6 +118,6 @@ def overview() -> str:
             *lines,
             "",
             "pixelvae NAME --help describes a command and its options.",
-            "pixelvae --debug NAME ... also shows where in the program an error was found.",
+            "pixelvae --debug NAME ... also prints the traceback of an error.",
         ]
     )

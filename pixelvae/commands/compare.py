@@ -1,4 +1,4 @@
-"""Train configurations alike and compare them: ``pixelvae compare "[mnist/pixelcnn, mnist/row_lstm]" --steps N``."""
+"""Compare configurations after equal training: ``pixelvae compare "[mnist/pixelcnn, mnist/row_lstm]" --steps N``."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pixelvae.reporting.provenance import command_line
 from pixelvae.storage import write_atomically, write_json
 from pixelvae.training.budget import planned_steps
 
-PROBE_STEPS = 30  # timed to plan the steps of an equal time
+PROBE_STEPS = 30  # steps of the measurement for an equal training time
 
 
 class Member(NamedTuple):
-    """One configuration's result. Its validation curve is of (step, nats per example)."""
+    """The result of one configuration; its validation curve has points (step, nats per example)."""
 
     name: str
     metrics: dict[str, Any]
@@ -38,7 +38,7 @@ class Member(NamedTuple):
         return [nats for _, nats in self.curve]
 
     def scaled(self, total: float) -> list[float]:
-        """The share of ``total`` spent up to each point of the curve, if every step costs the same."""
+        """The share of ``total`` used up to each point of the curve, assuming equal cost of the steps."""
         return [total * step / self.metrics["train_steps"] for step, _ in self.curve]
 
 
@@ -55,16 +55,16 @@ def main(
     """Train every configuration for equal steps or equal time, evaluate all on the test set, and write one table.
 
     The same command resumes an interrupted comparison; finished runs are kept. For an equal time, a short run of each
-    configuration on this machine is timed to plan its number of steps, so that every learning rate decays to its end;
-    the plan is kept in RUNS/plan.json.
+    configuration determines its number of steps, so that every learning rate decays fully. RUNS/plan.json stores the
+    numbers of steps.
 
     Args:
         configs: Configurations of pixelvae train by their names or files, all on the same data.
         steps: Updates for each; exclusive with ``minutes``.
-        minutes: Training time for each, validation and pictures not counted; exclusive with ``steps``.
+        minutes: Training time for each, without validation and pictures; exclusive with ``steps``.
         out: Folder for compare.md, compare.json, compare.png, and NAME/metrics.json for each configuration.
         runs: Folder for checkpoints, RUNS/NAME.
-        num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
+        num_samples: Draws of h per image for the importance-weighted bound; 0 omits that bound.
         iwae_images: Images of the importance-weighted bound, spread over the split; all by default.
         device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
     """
@@ -74,7 +74,7 @@ def main(
     if steps is not None:
         plan = dict.fromkeys(paths, steps)
     else:
-        assert minutes is not None  # one of the two, says check
+        assert minutes is not None  # check() requires one of the two
         plan = planned_steps(
             paths, minutes, runs / "plan.json", lambda name: seconds_per_step(paths[name], runs, device)
         )
@@ -117,7 +117,7 @@ def check(configs: list[Path], steps: int | None, minutes: float | None) -> None
 
 
 def seconds_per_step(config: Path, runs: Path, device: str) -> float:
-    """Time a short run of a configuration, and remove it."""
+    """Measure a short run of a configuration, and remove it."""
     probe = runs / f"{config.stem}.probe"
     shutil.rmtree(probe, ignore_errors=True)
     run_to_end(config, probe, PROBE_STEPS, device)
@@ -127,7 +127,7 @@ def seconds_per_step(config: Path, runs: Path, device: str) -> float:
 
 
 def with_differences(members: list[Member], out: Path) -> list[Member]:
-    """Add each member's paired difference to the best one, over the same test images, to its metrics."""
+    """Add to each member's metrics its paired difference to the best one, over the same test images."""
     best = max(members, key=lambda member: member.metrics["elbo_nats"])
     reference = read_per_image(out / best.name)
     return [
@@ -157,7 +157,7 @@ def write(members: list[Member], out: Path) -> None:
 
 
 def table(members: list[Member]) -> str:
-    """Markdown, best bound first. Importance-weighted where it was asked for; exact without latents.
+    """A Markdown table, sorted by the bound: importance-weighted if available, exact without latents.
 
     Errors are standard errors over the test images; that of the difference to the first row is paired.
     """
@@ -190,7 +190,7 @@ def difference(metrics: dict[str, Any], name: str) -> str:
 
 
 def draw(members: list[Member]) -> Figure:
-    """Validation nats against training time and against images seen, a line for each configuration."""
+    """Validation nats against training time and images seen, one line for each configuration."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for i, member in enumerate(members):

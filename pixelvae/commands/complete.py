@@ -1,4 +1,4 @@
-"""Hide the lower part of images and let a model draw it: ``pixelvae complete runs/demo/best``."""
+"""Complete the lower part of images: ``pixelvae complete runs/demo/best``."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def main(
     device: str = "auto",
     trust: str | None = None,
 ) -> None:
-    """Draw what is hidden given what is shown, several times for each image.
+    """Draw the hidden rows of images given the known rows, several times for each image.
 
-    Without latents the draws are exact: p(lower rows | upper rows). With latents, which belong to the whole image,
-    h ~ q(h|x) and the hidden rows are drawn in turn, starting from an image whose hidden pixels are all 0:
-    the model never sees what is hidden. Writes completions.png and completions.safetensors (x, draws, known, y).
+    Without latents the draws are exact: p(lower rows | upper rows). With latents, draws of h ~ q(h|x) and of the hidden
+    rows alternate, starting from an image whose hidden pixels are all 0. The model never has the hidden pixels as
+    input. Writes completions.png and completions.safetensors (x, draws, known, y).
 
     Reference:
         Stochastic Backpropagation and Approximate Inference in Deep Generative Models (Rezende et al., 2014),
@@ -47,8 +47,8 @@ def main(
         out: Folder for the picture and the tensors; RUN/pictures by default.
         num_images: Number of images, the first of the split.
         num_draws: Draws for each image.
-        keep: Share of the rows that is shown, from the top.
-        rounds: How often h and the hidden rows are drawn in turn; 1 is enough without latents.
+        keep: Share of the rows that are known, from the top.
+        rounds: Number of alternating draws of h and the hidden rows; 1 suffices without latents.
         split: test, validation or train.
         data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
@@ -69,7 +69,7 @@ def main(
     starts, labels = x.repeat(num_draws, 1, 1, 1), y.repeat(num_draws, 1)
     draws = complete_in_rounds(model, starts, known, labels, rounds=rounds, seed=seed, stepper=stepper, progress=True)
     draws = draws.unflatten(0, (num_draws, num_images))
-    how = f"h and the hidden rows drawn in turn, {rounds} times" if rounds > 1 else "each draw in one pass"
+    how = f"{rounds} alternating draws of h and the hidden rows" if rounds > 1 else "each draw in one pass"
     figure = completions(
         x,
         known,

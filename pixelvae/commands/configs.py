@@ -1,4 +1,4 @@
-"""Configurations of ``pixelvae train``: those that are shipped by their names, any other by its file."""
+"""Configurations of ``pixelvae train``: shipped ones by name, others by file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLACES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "co
 
 
 def shipped() -> dict[str, Path]:
-    """The file of every shipped configuration by its name, such as ``mnist5k/pixelvae``."""
+    """Files of the shipped configurations by name, such as ``mnist5k/pixelvae``."""
     folder = next((place for place in PLACES if place.is_dir()), PLACES[0])
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.glob("*/*.yaml"))}
 
@@ -43,10 +43,10 @@ def find_config(name: str | Path) -> Path:
 
 
 def read_config(file: Path, options: Collection[str]) -> dict[str, Any]:
-    """The content of a configuration, whose keys are all options of ``pixelvae train``.
+    """Read a configuration, whose keys must be options of ``pixelvae train``.
 
     Raises:
-        ValueError: If the file cannot be read as a mapping, or has a key that is no option.
+        ValueError: If the file is not a mapping, or has a key that is not an option.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -21,9 +21,9 @@ def main(out: Path = Path("runs/demo"), num_samples: int = 64, publish: Path | N
     """Train one PixelVAE, evaluate it beside the committed baselines, and draw its pictures.
 
     Args:
-        out: The run's folder. A run that is there already goes on where it stopped.
+        out: The run's folder. An existing run is continued.
         num_samples: Draws of h for each image of the importance-weighted bound.
-        publish: A folder to copy metrics, config, environment and pictures to; results/mnist5k/pixelvae keeps ours.
+        publish: A folder for copies of metrics, config, environment and pictures, such as results/mnist5k/pixelvae.
     """
     start = time.perf_counter()
     run_or_resume(CONFIG, out)
@@ -42,7 +42,7 @@ def main(out: Path = Path("runs/demo"), num_samples: int = 64, publish: Path | N
 
 
 def table(metrics: dict) -> str:
-    """This run beside the baselines in results/mnist5k, all of them bounds on log p(x | class)."""
+    """Print this run and the baselines in results/mnist5k, all with bounds on log p(x | class)."""
     names = {
         "histogram": "per-pixel histogram",
         "factorised": "factorised decoder (plain VAE)",

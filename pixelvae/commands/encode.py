@@ -32,7 +32,7 @@ from pixelvae.reporting.figures import save_figure
 from pixelvae.reporting.heat_maps import heat_maps as draw_heat_maps
 from pixelvae.reporting.heat_maps import spread_over_ranks
 
-NUM_NEIGHBOURS = 15  # with the file itself two rows of a sheet
+NUM_NEIGHBOURS = 15  # with the file itself, two rows of a sheet
 NUM_MEMBERS = 8  # of each cluster, a row of a sheet
 
 Rows = npt.NDArray[np.integer]
@@ -63,29 +63,29 @@ def main(
     device: str = "auto",
     trust: str | None = None,
 ) -> Encodings:
-    """Write a table with a row for each file: path, split, class, nats, bits_per_dim, kl, h_0, h_1, ...
+    """Write a table with one row per file: path, split, class, nats, bits_per_dim, kl, h_0, h_1, ...
 
-    Pictures of any size are brought to the model's shape and levels, sounds to its rate and length. A row depends on
-    the content of its file, its class and the seed alone. Pictures are written beside the table.
+    Pictures of any size are converted to the model's shape and levels, sounds to its rate and length. A row depends on
+    the content of its file, its class and the seed alone. Figures are written beside the table.
 
     Args:
         checkpoint: A checkpoint folder, such as runs/demo/best, or a run, whose best one is taken.
         files: Pictures (or sounds) and folders of them, also without the option's name, after the checkpoint; the data
             set of the checkpoint by default.
-        out: The table, a file that ends in .csv, .parquet or .npz; RUN/encodings.csv by default.
+        out: The table, a .csv, .parquet or .npz file; RUN/encodings.csv by default.
         split: Encode this split of the data set only, or those of the files that are in it.
         data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         label: Of a class-conditional model: the class of all files, by name or number. By default that of the data
             set, or the one that the folder of a file is named after.
-        num_samples: Draws of h for each file of the importance-weighted bound; 0 takes the ELBO.
-        neighbours: Draw the files whose latents are nearest to this file's, in OUT_neighbours.png.
-        outliers: Draw so many files with the most nats, in OUT_outliers.png.
-        clusters: Assign every file to one of so many clusters of latents, and draw them in OUT_clusters.png.
-        heat_maps: Draw so many pictures, spread from the fewest nats to the most, each above the bits of its pixels, in
+        num_samples: Draws of h per file for the importance-weighted bound; 0 for the ELBO.
+        neighbours: A file; the files with the nearest latents are shown in OUT_neighbours.png.
+        outliers: Number of files with the most nats to show in OUT_outliers.png.
+        clusters: Number of clusters of latents; they are shown in OUT_clusters.png.
+        heat_maps: Number of pictures, spread from the fewest nats to the most, to show above the bits of their pixels in
             OUT_heat_maps.png.
-        seed: Of the draws of h, and of k-means.
-        on_error: Whether files that cannot be read raise an error that lists them, or are left out (skip).
+        seed: Seed of the draws of h and of k-means.
+        on_error: raise an error that lists the files that cannot be read, or skip them.
         device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
     """
@@ -96,7 +96,7 @@ def main(
         raise ValueError(f"{', '.join(f'{name}={n}' for name, n in counts.items())}; wanted 0 or more")
     model = load(checkpoint, device=connect(device).device, classes=trusted(trust))
     if (neighbours or clusters) and not model.has_latents:
-        raise ValueError(f"{checkpoint} has no latents, which neighbours and clusters want; leave them out")
+        raise ValueError(f"{checkpoint} has no latents, which neighbours and clusters need; leave them out")
     require_pictures(model, heat_maps)
     found = opened(checkpoint, model, data, trust)
     asked = given_source(found, [neighbours], label, "raise") if neighbours else None
@@ -176,7 +176,7 @@ def worst_files(table: Encodings, source: Source, num: int) -> Sheet:
     rows = table.worst(num)
     section = pictures("", source, rows, [[f"{table.nats[row]:,.1f} nats"] for row in rows])
     caption = (
-        f"The {len(rows)} of {len(table):,} files that the model finds least probable, worst first. All files: "
+        f"The {len(rows)} least probable of {len(table):,} files, in increasing order of probability. All files: "
         f"{table.nats.mean():,.1f} nats on average, standard deviation {table.nats.std():,.1f}."
     )
     return Sheet([section], "Outliers: the files with the most nats", caption)
@@ -190,7 +190,7 @@ def nearest_files(table: Encodings, source: Source, query: Encodings, asked: Sou
     own = pictures("", asked, np.array([0]), [[]])
     same = [row for row in rows.tolist() if is_same(source.path[row], asked.path[0])]
     name = source.names(same[:1])[0] if same else Path(asked.path[0]).name  # as short as those beside it
-    lines = [[name, "the file asked for"], *near.lines]
+    lines = [[name, "the given file"], *near.lines]
     section = Section("", torch.cat([own.x, near.x]), lines, framed=1)
     caption = (
         f"Framed: {Path(asked.path[0]).name}. The others are the nearest of {len(table):,} files, nearest first, by "
@@ -200,7 +200,7 @@ def nearest_files(table: Encodings, source: Source, query: Encodings, asked: Sou
 
 
 def is_same(path: str, other: str) -> bool:
-    """Whether two paths are of one file: a table of a data set has paths within its folder."""
+    """Whether two paths are of the same file; a table of a data set has paths within its folder."""
     return Path(path) == Path(other) or Path(other).as_posix().endswith(f"/{path}")
 
 
@@ -223,7 +223,7 @@ def clusters_of_files(table: Encodings, source: Source) -> Sheet:
 
 
 def pictures(heading: str, source: Source, rows: Rows, lines: Sequence[Sequence[str]]) -> Section:
-    """Some files of a source, as the model sees them, with their paths and further lines."""
+    """Some files of a source, after conversion, with their paths and further lines."""
     x, _ = source.examples[BatchKey(torch.from_numpy(rows.astype(np.int64)), epoch=0)]
     tiles, _ = thumbnails(x, source.examples.spec.levels)
     return Section(
@@ -232,7 +232,7 @@ def pictures(heading: str, source: Source, rows: Rows, lines: Sequence[Sequence[
 
 
 def save_sheet(sheet: Sheet, model: GenerativeModel, path: Path, how: str) -> None:
-    """Write a contact sheet and print where it is."""
+    """Write a contact sheet and print its path."""
     levels = model.spec.levels if len(model.spec.sites) == 2 else 256
     figure = contact_sheet(sheet.sections, levels=levels, title=sheet.title, caption=f"{sheet.caption} {how}")
     save_figure(figure, path)
@@ -240,7 +240,7 @@ def save_sheet(sheet: Sheet, model: GenerativeModel, path: Path, how: str) -> No
 
 
 def gathered(arguments: Sequence[str]) -> list[str]:
-    """A command line whose files, the positional words after the checkpoint, are one option ``--files``.
+    """Combine the files of a command line, the positional words after the checkpoint, to one option ``--files``.
 
     Example:
         >>> gathered(["runs/demo/best", "a.png", "--seed", "3", "b", "--out=t.csv"])

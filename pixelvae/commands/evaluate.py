@@ -45,29 +45,29 @@ def main(
     trust: str | None = None,
     log_dir: Path | None = None,
 ) -> dict[str, Any]:
-    """Write metrics.json: the bounds in nats and bits/dim, the active units, and on request measures of the latents.
+    """Write metrics.json: the bounds in nats and bits/dim, the active units, and optionally measures of the latents.
 
-    The bounds of single images, in nats and in the order of the split, are in per_image.safetensors beside it.
-    The same numbers enter the run's row in TensorBoard's table of hyperparameters.
+    The bounds of single images, in nats and in the order of the split, are written to per_image.safetensors beside it.
+    The metrics are also added to TensorBoard's table of hyperparameters.
 
     Args:
         checkpoint: A checkpoint folder, such as runs/demo/best, or a run, whose best checkpoint is taken.
         out: Folder for metrics.json, config.yaml and environment.txt; the run's folder by default, and for data of
             another class a folder of its name in it.
-        num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
+        num_samples: Draws of h per image for the importance-weighted bound; 0 omits that bound.
         iwae_images: Images of the importance-weighted bound, spread over the split; all by default.
         split: test, validation or train.
         data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
             options, such as --data.root FOLDER for data that moved. Options that are not given are the training data's.
         latents: Measure the latents too: rate and distortion, mutual information with its cap, and the accuracy of
-            probes of posterior means, beside pixels and principal components (fitted on train, scored on the split).
-        probe_images: Most training images that the probes are fitted on, spread over the train split.
-        agreement_images: Images that are also reconstructed, to measure how often a classifier of real images
-            assigns the reconstruction to the original's class; 0 for none. Tells nothing of a decoder given the class.
-        train_elbo: Images of the train split, spread over it, whose ELBO is measured too; 0 for none.
+            probes of posterior means, pixels and principal components (fitted on train, tested on the split).
+        probe_images: Maximum number of training images for the probes, spread over the train split.
+        agreement_images: Number of images to reconstruct, to measure how often a classifier of real images assigns the
+            original's class to the reconstruction; 0 for none. Not informative for a class-conditional decoder.
+        train_elbo: Number of images of the train split, spread over it, whose ELBO is measured too; 0 for none.
         against: Folder of another evaluation of the same images; adds the paired difference in nats, positive where
             this model is better, and its standard error.
-        seed: Of the noise.
+        seed: Seed of the noise.
         device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
         trust: Modules, separated by commas, whose classes the checkpoint may name, such as a decoder of your own.
         log_dir: Folder for TensorBoard; by default as for ``out``.
@@ -113,7 +113,7 @@ def write(out: Path, checkpoint: Path, metrics: dict[str, Any], per_image: dict[
     write_per_image(out, per_image)
     write_provenance(out, config)
     write_metrics(log_dir, config, metrics, load_progress(checkpoint).step)
-    print(json.dumps(metrics, indent=2))
+    print("\n".join(f"{name}: {json.dumps(value)}" for name, value in metrics.items()))
     print(f"Written to {out}/metrics.json and per_image.safetensors")
 
 
@@ -121,14 +121,14 @@ def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_image
     """Check, before any work, that the latents can be measured.
 
     Raises:
-        ValueError: If there are no latents or no labels, or probes would be scored on what they were fitted on.
+        ValueError: If there are no latents or no labels, or probes would be tested on their training data.
     """
     if not model.has_latents:
         raise ValueError("latents=True, but the model has no latents; leave --latents out")
     if not data.spec.num_classes:
-        raise ValueError("latents=True wants labels to probe for, but the data set has none; leave --latents out")
+        raise ValueError("latents=True needs labels for the probes, but the data set has none; leave --latents out")
     if split == "train":
-        raise ValueError("latents=True fits probes on train, so split='train' would flatter them; wanted test")
+        raise ValueError("latents=True fits probes on train, so split='train' would bias their accuracy; wanted test")
     if agreement_images < 0:
         raise ValueError(f"agreement_images={agreement_images}; wanted 0 or more")
     if probe_images < 100:
@@ -144,7 +144,7 @@ def latent_metrics(
     seed: int,
     world: World,
 ) -> dict[str, Any]:
-    """Mutual information, and probes of the latents beside those of pixels; ``bounds`` are the model's."""
+    """Mutual information, and probes of the latents and of pixels; ``bounds`` are the model's."""
     _announce("Mutual information ...", world)
     metrics = information_metrics(model, split, bounds, seed=seed, world=world)
     _announce("Probes of posterior means ...", world)

@@ -1,4 +1,4 @@
-"""Walk through the latents, from image to image or class to class: ``pixelvae interpolate runs/demo/best``."""
+"""Interpolate in the latents between images or classes: ``pixelvae interpolate runs/demo/best``."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def main(
     device: str = "auto",
     trust: str | None = None,
 ) -> None:
-    """Decode latents along a path, every row with the same random numbers, so that only h or the label changes.
+    """Decode latents along paths. The random numbers of a row are equal, so that only h or the label changes.
 
     Writes interpolations.png (or interpolations_same_class.png, interpolations_classes.png) and the tensors.
 
     Args:
         checkpoint: A checkpoint folder of a PixelVAE, such as runs/demo/best, or a run, whose best one is taken.
         out: Folder for the picture and the tensors; RUN/pictures by default.
-        between: images goes from h of one image to h of another, of a different class (where the model is given the
-            label, it switches half-way); same_class stays within a class; classes keeps h, drawn from the prior, and
-            gives it every label in turn.
+        between: images interpolates between two images of different classes (in a class-conditional model, the label
+            switches half-way); same_class between images of one class; classes decodes one h from the prior with every
+            label.
         num_rows: Number of rows.
-        steps: Points of a row, both ends included.
-        path: The great arc, which keeps the norm of h, or the straight line.
+        steps: Points of a row, including both ends.
+        path: The great arc, which preserves the norm of h, or the straight line.
         split: Where images come from: test, validation or train.
         temperature: 1 samples the decoder, less is more probable, 0 takes the most probable level of every pixel.
         data: Another data set in place of the training data, such as FashionMNIST with its options; or only some
@@ -88,7 +88,7 @@ def main(
 
 
 def image_pairs(images: Split, num: int, *, same_class: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x and y of images of different classes, and of others that are of another (or the same) class."""
+    """x and y of images of different classes, and of partners of another (or the same) class."""
     starts = spread_over_classes(images, num).tolist()
     others = [i for i in spread(len(images), 50 * num).tolist() if i not in starts]
     x, y = images[BatchKey(torch.tensor([*starts, *others]), epoch=0)]
@@ -99,7 +99,9 @@ def image_pairs(images: Split, num: int, *, same_class: bool) -> tuple[Tensor, T
         later = (j for j in range(num, len(x)) if j not in ends)
         end = next((j for j in later if not y.shape[1] or bool(y[j, 0] == y[start, 0]) == same_class), None)
         if end is None:
-            raise ValueError(f"num_rows={num}: the split's {len(images)} images have not so many pairs; ask for fewer")
+            raise ValueError(
+                f"num_rows={num}: the split's {len(images)} images have fewer pairs; choose less"
+            )
         ends.append(end)
     return x[:num], y[:num], x[ends], y[ends]
 
@@ -143,7 +145,7 @@ def class_to_class(
         raise ValueError("between=classes, but this model is not class-conditional; set between: images")
     device, classes = device_of(model), model.spec.num_classes[0]
     h = model.draw_latents(generators(seed + num, num))
-    assert h is not None  # models without latents were refused
+    assert h is not None  # models without latents are an error above
     y = torch.zeros(classes, num, len(model.spec.num_classes), dtype=torch.long, device=device)  # (K, B, L)
     y[:, :, 0] = torch.arange(classes, device=device)[:, None]
     x = draw(h, h, steps=classes, y=y, path=lambda start, _end, steps: start.expand(steps, -1, -1))

@@ -1,4 +1,4 @@
-"""A user's mistake as one line: what was given, what is wanted, which option to change."""
+"""Messages of errors of use: one line with the given value, the expected value and the option to change."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TYPES = {"int": "an integer", "float": "a number", "bool": "true or false", "str
 
 
 def exit_code(error: Exception) -> int | None:
-    """2 for a user's mistake, 1 for a run that diverged, None for a fault of the program."""
+    """2 for an error of use, 1 for a run that diverged, None for an error of the program."""
     if isinstance(error, ValueError | OSError | argparse.ArgumentError | yaml.YAMLError):
         return 2
     return 1 if isinstance(error, TrainingDivergedError) else None
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error without line breaks; of an error of the file system, with the file's name first.
+    """The message of an error without line breaks; an error of the file system begins with the file's name.
 
     Example:
         >>> one_line(ValueError("num_images=0;\\n  wanted at least 1"))
@@ -37,12 +37,12 @@ def one_line(error: Exception) -> str:
 
 
 def explain(message: str, options: Collection[str], arguments_of: Callable[[str], Collection[str]]) -> str:
-    """The message of a parser's error, in one line.
+    """Convert a parser's error to one line.
 
     Args:
-        message: What jsonargparse says, in several lines and with the names of types.
-        options: Names of all options, to propose the nearest.
-        arguments_of: The names of the arguments of a class, given its name.
+        message: The message of jsonargparse, of several lines and with names of types.
+        options: Names of all options, to suggest the nearest.
+        arguments_of: Maps the name of a class to the names of its arguments.
 
     Example:
         >>> def explained(message):

@@ -1,4 +1,4 @@
-"""Names that were nearly given: of options, classes, commands and configurations."""
+"""Suggestions for misspelt options, classes, commands and configurations."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, names: Iterable[str], count: int = 2) -> list[str]:
-    """Those of ``names`` that ``name`` may stand for, most probable first.
+    """The most similar of some names, most probable first.
 
-    A beginning stands for all that it begins; the last part of a dotted name for the whole.
+    A prefix matches all names that begin with it; the last part of a dotted name matches the whole.
 
     Example:
         >>> nearest("train.learning_rat", ["train.learning_rate", "train.steps"])
@@ -27,13 +27,13 @@ def nearest(name: str, names: Iterable[str], count: int = 2) -> list[str]:
 
 
 def did_you_mean(name: str, names: Iterable[str], otherwise: str, *, prefix: str = "") -> str:
-    """The end of a message about a name that is not there.
+    """The end of a message about an unknown name.
 
     Args:
-        name: What was given.
-        names: What there is.
-        otherwise: The advice where no name is near.
-        prefix: Written before every name, such as the dashes of an option.
+        name: The given name.
+        names: The valid names.
+        otherwise: Advice if no name is similar.
+        prefix: Prefix of every name, such as the dashes of an option.
 
     Example:
         >>> did_you_mean("GatedPixelCN", ["GatedPixelCNN", "RowLSTM"], "wanted another")

@@ -1,4 +1,4 @@
-"""Output that never ends the work: missing characters are escaped, and a reader that left is ignored."""
+"""Output streams that never raise: unknown characters are escaped, closed pipes ignored."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class _PatientFile(io.FileIO):
-    """A file whose write drops what cannot be written: the pipe is closed, the disk full, the terminal gone."""
+    """A file that drops what cannot be written, because a pipe is closed, a disk full or a terminal closed."""
 
     def write(self, data: Any, /) -> int:
-        """Write what can be written; the rest counts as written."""
+        """Write as much as possible; report the rest as written."""
         try:
             return super().write(data)
         except OSError:
@@ -20,9 +20,9 @@ class _PatientFile(io.FileIO):
 
 
 def keep_working_without_readers() -> None:
-    """Make this process's standard output and error streams that never raise.
+    """Replace standard output and error of this process by streams that never raise.
 
-    Streams that something else has put in their place, such as a notebook's, are left alone.
+    Streams that have been replaced already, such as a notebook's, are not changed.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

@@ -21,30 +21,30 @@ from pixelvae.data import DATA_SETS
 from pixelvae.models.assembly import CLASSES, path_of
 
 PARTS = {"data": DATA_SETS, **CLASSES}
-"""Every option that chooses a class, and pixelvae's own classes for it."""
+"""Options that choose a class, and pixelvae's own classes for each."""
 
 ANSWERS = {"true", "false", "yes", "no", "auto"}
-"""What may follow a switch as its value; without one it is on."""
+"""Values of a boolean option; without a value it is true."""
 
 
 def make_parser(prog: str | None, main: Callable[..., Any], usage: str) -> jsonargparse.ArgumentParser:
-    """A parser without abbreviations, whose options are still to be added.
+    """A parser without abbreviations and without options yet.
 
     Args:
-        prog: How usage messages call the command; the running script's name by default.
-        main: Its docstring, up to the arguments, is at the top of the help.
-        usage: What follows the command's name.
+        prog: Name of the command in usage messages; the running script's name by default.
+        main: A function whose docstring, up to the arguments, is the top of the help.
+        usage: Usage after the command's name.
     """
     documentation = re.split(r"\n\n(?:Args|Raises):", inspect.getdoc(main) or "")[0]
     parser = jsonargparse.ArgumentParser(
         prog=prog, description=documentation, exit_on_error=False, allow_abbrev=False, usage=f"%(prog)s {usage}"
     )
-    parser.add_argument("--debug", action="store_true", help="Show where in the program an error was found.")
+    parser.add_argument("--debug", action="store_true", help="Print the traceback of an error.")
     return parser
 
 
 def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> jsonargparse.Namespace:
-    """The options of a command line.
+    """Parse the options of a command line.
 
     Raises:
         ValueError: If an option is unknown, or a value is not of its type; in one line.
@@ -59,11 +59,11 @@ def parse(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> json
 def call(main: Callable[..., Any], arguments: Sequence[str], prog: str | None) -> Any:
     """Call a command's ``main`` with the options of a command line.
 
-    A run in place of a checkpoint becomes its best one. Options of ``--data`` that are not given are those of the
-    checkpoint's own data set.
+    A run given as a checkpoint is replaced by its best checkpoint. Options of ``--data`` that are not given come from
+    the checkpoint's data set.
 
     Raises:
-        ValueError: If the command line does not describe a call.
+        ValueError: If the command line is not a valid call.
     """
     parameters = inspect.signature(main).parameters
     positional = [name.upper() for name, parameter in parameters.items() if parameter.default is parameter.empty]
@@ -86,7 +86,7 @@ def call(main: Callable[..., Any], arguments: Sequence[str], prog: str | None) -
 
 
 def announced(folder: Path) -> Path:
-    """The checkpoint that a folder stands for; which one of a run is printed."""
+    """The checkpoint of a folder; for a run, print which one."""
     found = find_checkpoint(folder)
     if found != folder:
         print(f"{folder} is {'a run' if Path(folder).is_dir() else 'a published model'}; taking {found}")
@@ -94,15 +94,15 @@ def announced(folder: Path) -> Path:
 
 
 def check_classes(config: Mapping[str, Any], where: str, classes: Sequence[type] = ()) -> None:
-    """Check that only pixelvae's own classes and trusted ones are named, before anything is imported by its name.
+    """Check, before any import by name, that only pixelvae's own classes and trusted ones are named.
 
     Args:
         config: Options and their values. A value that chooses a class is its name, a mapping, or either as text.
-        where: What stands before the option in the message.
-        classes: The trusted ones.
+        where: Prefix of the option in the message.
+        classes: The trusted classes.
 
     Raises:
-        ValueError: If another class is named; the message has the nearest names.
+        ValueError: If another class is named; the message suggests the nearest names.
     """
     for option in PARTS.keys() & config.keys():
         entry = config[option]
@@ -135,7 +135,7 @@ def known_options(parser: jsonargparse.ArgumentParser) -> list[str]:
 
 
 def spelt_out(arguments: Sequence[str], switches: Collection[str]) -> list[str]:
-    """The arguments with underscores in the names of options, and with the values of switches.
+    """Normalise arguments: underscores in the names of options, explicit values of boolean options.
 
     Example:
         >>> spelt_out(["runs/a", "--num-images", "3", "--latents", "--split=a-b"], {"latents"})
@@ -168,7 +168,7 @@ def options_in(arguments: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]
 
 
 def divide(arguments: Sequence[str], option: str) -> tuple[list[str], list[str]]:
-    """All words but those of an option and its parts, and those.
+    """Separate the words of an option and its parts from the others. Returns the others, then those.
 
     Example:
         >>> divide(["runs/a", "--data.root", "b", "--seed=3"], "data")

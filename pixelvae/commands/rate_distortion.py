@@ -31,7 +31,7 @@ BESIDE = {"pixels": "--", "pca": ":"}
 
 
 class Point(NamedTuple):
-    """One model of the sweep: the rate that was asked for in nats, and its metrics on the test set."""
+    """One model of the sweep: the target rate in nats, and its metrics on the test set."""
 
     rate: float
     metrics: dict[str, Any]
@@ -48,21 +48,21 @@ def main(
     seed: int = 0,
     device: str = "auto",
 ) -> list[Point]:
-    """Train one model for each rate, all for equal steps, and draw nats and probe accuracy against the rate reached.
+    """Train one model for each rate with equal steps, and draw nats and probe accuracy against the measured rate.
 
     The same command resumes an interrupted sweep; finished runs and evaluations are kept. The last weights of each run
-    are evaluated, which hold the rate; the weights of the best bound may have another rate.
+    are evaluated, because the weights of the best bound may have another rate.
 
     Args:
         configuration: Configuration of pixelvae train for a model with latents, by its name or file; its
             objective.rate is replaced.
-        rates: KL in nats per example that each model is held at.
+        rates: Target KL of each model in nats per example.
         out: Folder for checkpoints and kept evaluations, OUT/rate_R.
         results: Folder for results.json, table.md, rate_distortion.png, config.yaml and environment.txt.
         steps: Updates for each; by default the configuration's train.steps.
-        num_samples: Draws of h for each image of the importance-weighted bound; 0 leaves that bound out.
-        probe_images: Most training images that the probes are fitted on, spread over the train split.
-        seed: Of the evaluation's noise.
+        num_samples: Draws of h per image for the importance-weighted bound; 0 omits that bound.
+        probe_images: Maximum number of training images for the probes, spread over the train split.
+        seed: Seed of the evaluation's noise.
         device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
     """
     configuration = find_config(configuration)
@@ -86,10 +86,11 @@ def main(
 
 
 def check(config: Path, rates: list[float], probe_images: int) -> tuple[dict[str, Any], DataSet]:
-    """The configuration and its data, after a check that it can be swept.
+    """Load the configuration and its data, and check that they suit a sweep of rates.
 
     Raises:
-        ValueError: If a rate is not positive, there are no latents or labels, or the objective weighs the KL otherwise.
+        ValueError: If a rate is not positive, there are no latents or labels, or the objective has another weight of
+            the KL.
     """
     content = yaml.safe_load(config.read_text())
     if not rates or min(rates) <= 0 or len(set(rates)) < len(rates):
@@ -106,7 +107,7 @@ def check(config: Path, rates: list[float], probe_images: int) -> tuple[dict[str
 
 
 def kept(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The metrics in ``path`` if they have the same settings; else compute them and keep them there."""
+    """The metrics in ``path`` if they have the same settings; else compute and store them."""
     if path.is_file():
         content = json.loads(path.read_text())
         if content["settings"] == settings:
@@ -147,7 +148,7 @@ def write(points: list[Point], beside: dict[str, Any], config: Path, settings: d
 
 
 def table(points: list[Point], beside: dict[str, Any]) -> str:
-    """Markdown: a row for each rate, then one for pixels and one for principal components."""
+    """A Markdown table with one row for each rate, one for pixels and one for principal components."""
     lines = [
         "| rate asked for | rate, nats | distortion | −ELBO | mutual information | active | linear probe | k-NN |",
         "|---|---|---|---|---|---|---|---|",
@@ -166,7 +167,7 @@ def table(points: list[Point], beside: dict[str, Any]) -> str:
 
 
 def draw(points: list[Point], beside: dict[str, Any], title: str) -> Figure:
-    """Nats against the rate that was reached; beside it probe accuracy, with pixels as horizontal lines."""
+    """Nats and probe accuracy against the measured rate; accuracies on pixels are horizontal lines."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     nats, accuracy = figure.subplots(1, 2)
     figure.suptitle(title, fontsize=11)

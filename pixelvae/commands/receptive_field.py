@@ -1,4 +1,4 @@
-"""Draw which earlier pixels reach a given pixel, for each decoder: ``pixelvae receptive-field``."""
+"""Draw the receptive field of one pixel, for each decoder: ``pixelvae receptive-field``."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def main(
     """Draw the mean |gradient| of a pixel's params with respect to every pixel, over random images.
 
     Args:
-        checkpoints: Checkpoint folders to draw the decoders of, such as runs/a/best; by default the four decoders
-            of images with random weights and 3x3 kernels, on images of ``size``.
-        out: Where the picture goes.
+        checkpoints: Checkpoint folders, such as runs/a/best; by default the four decoders of images with random
+            weights and 3x3 kernels, on images of ``size``.
+        out: The picture file.
         size: Height and width of the images without checkpoints, at least 5.
-        num_images: Random images to average over.
-        seed: Of weights and images.
+        num_images: Number of random images in the average.
+        seed: Seed of weights and images.
         trust: Modules, separated by commas, whose classes a checkpoint may name, such as a decoder of your own.
     """
     if size < 5 or num_images < 1:
@@ -63,7 +63,7 @@ Drawn = tuple[str, Decoder, Tensor | None]
 
 
 def untrained(size: int) -> list[Drawn]:
-    """The family, deep enough to look over the whole image."""
+    """The four decoders, with enough layers for a receptive field of the whole image."""
     spec = DataSpec((1, size, size), levels=2)
     small: dict[str, Any] = {"channels": 16, "head_channels": 32, "first_kernel_size": 3}
     family: dict[str, Decoder] = {
@@ -76,7 +76,7 @@ def untrained(size: int) -> list[Drawn]:
 
 
 def trained(checkpoint: Path, trust: str | None = None) -> Drawn:
-    """A checkpoint's decoder, at latents and labels 0."""
+    """The decoder of a checkpoint, with latents and labels 0."""
     model = load(checkpoint, classes=trusted(trust)).double()
     check_pictures(checkpoint, model)
     h = torch.zeros(1, model.latent_dim, dtype=torch.float64) if model.latent_dim else None
@@ -91,9 +91,9 @@ def target(height: int, width: int) -> tuple[int, int]:
 
 
 def gradient(decoder: Decoder, context: Tensor | None, num_images: int) -> Tensor:
-    """Mean |d params / d x| at the target, channels and params summed, in float64: zero only where no path leads.
+    """Mean |d params / d x| at the target, summed over channels and params, in float64: 0 outside the receptive field.
 
-    The networks take levels as numbers, so they can be differentiated with respect to them. -> (H, W).
+    The networks use levels as numbers, so they are differentiable with respect to them. Returns (H, W).
     """
     spec = decoder.spec
     x = torch.randint(spec.levels, (num_images, *spec.shape)).double().requires_grad_()
@@ -101,20 +101,20 @@ def gradient(decoder: Decoder, context: Tensor | None, num_images: int) -> Tenso
         context = context.expand(num_images, *context.shape[1:])
     params = decoder(x, context)[:, :, *target(*spec.sites)]  # (N, P)
     total = torch.zeros(spec.sites, dtype=torch.float64)
-    for p in params.unbind(1)[:16]:  # of 256 logits the first few tell it all
+    for p in params.unbind(1)[:16]:  # the first few of 256 logits suffice
         (slope,) = torch.autograd.grad(p.sum(), x, retain_graph=True)
         total += slope.abs().mean(0).sum(0)
     return total
 
 
 def seen(field: Tensor) -> str:
-    """How many of the earlier pixels have any influence."""
+    """The number of earlier pixels in the receptive field."""
     row, column = target(*field.shape)
     return f"{int((field > 0).sum())} of {row * field.shape[1] + column} earlier pixels"
 
 
 def picture(fields: dict[str, Tensor], caption: str) -> Figure:
-    """The fields side by side, over one colour scale."""
+    """The receptive fields with a common colour scale."""
     panel, gap, left, top, below = 480, 50, 40, 190, 250  # pixels
     width, height = 2 * left + len(fields) * (panel + gap) - gap, top + panel + below
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
@@ -138,7 +138,7 @@ def picture(fields: dict[str, Tensor], caption: str) -> Figure:
 
 
 def draw_field(axes: Axes, field: Tensor) -> AxesImage:
-    """One field: gradients in colour, what is earlier and never seen, what is later, and the pixel itself."""
+    """One receptive field: gradients, earlier pixels outside it, later pixels, and the pixel itself."""
     height, width = field.shape
     row, column = target(height, width)
     values = (field / field.max()).numpy()

@@ -1,4 +1,4 @@
-"""Encode images and draw them again, several times each: ``pixelvae reconstruct runs/demo/best``."""
+"""Encode images and decode them, several draws each: ``pixelvae reconstruct runs/demo/best``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main(
     device: str = "auto",
     trust: str | None = None,
 ) -> None:
-    """Draw x' ~ p(x' | h), h = E[q(h|x)], several times: what all draws share is encoded in h.
+    """Draw x' ~ p(x' | h) with h = E[q(h|x)], several times: h determines what all draws have in common.
 
     Writes reconstructions.png and reconstructions.safetensors (x, draws, h, y).
 
@@ -64,8 +64,8 @@ def main(
         levels=model.spec.levels,
         labels=label_texts(y, examples.class_names),
         title=f"Reconstructions of {split} images",
-        caption="All draws of a row share the latents h = E[q(h|x)] of its original; what differs is what the decoder "
-        f"makes up{'; the label is given' if model.spec.num_classes else ''}. "
+        caption="All draws of a row have the latents h = E[q(h|x)] of its original; they differ in what h does not "
+        f"determine{'; the label is given' if model.spec.num_classes else ''}. "
         + origin(checkpoint, f"temperature {temperature:g}", f"seed {seed}"),
     )
     tensors = {"x": x.to(model.spec.storage_dtype), "draws": draws.to(model.spec.storage_dtype), "h": h, "y": y}

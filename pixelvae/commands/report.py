@@ -12,14 +12,14 @@ from pixelvae.storage import write_atomically
 
 
 def main(run: Path, out: Path | None = None, results: Path | None = None) -> Path:
-    """Write a page with a run's metrics, curves and pictures, which any browser opens without a network.
+    """Write a self-contained page with a run's metrics, curves and pictures.
 
-    Files that are links out of their folder are left out.
+    Links to files outside their folder are omitted.
 
     Args:
         run: A run's folder, such as runs/demo.
         out: The page; RUN/report.html by default.
-        results: Where metrics.json and pictures were written, if not into RUN.
+        results: The folder of metrics.json and pictures, if not RUN.
     """
     path = write(run, out or run / "report.html", results or run)
     print(f"Written to {path}")
@@ -68,7 +68,7 @@ def write(run: Path, out: Path, results: Path) -> Path:
 
 
 def curves_and_pictures(run: Path) -> Events:
-    """What a run wrote into TensorBoard; nothing if one of its event files is a link out of it."""
+    """The TensorBoard data of a run; empty if one of its event files is a link to another folder."""
     written = list(run.glob("*tfevents*"))
     if len(list(inside(run, written))) < len(written):
         return Events({}, {})
@@ -76,14 +76,14 @@ def curves_and_pictures(run: Path) -> Events:
 
 
 def pictures(results: Path) -> Iterator[Path]:
-    """The pictures of a run, without the projector's sprites, which are thousands of images in one."""
+    """The pictures of a run, without the projector's sprites of thousands of images."""
     for path in inside(results, sorted(results.rglob("*.png"))):
         if not (path.parent / "tensors.tsv").exists():
             yield path
 
 
 def inside(folder: Path, paths: Iterable[Path]) -> Iterator[Path]:
-    """The files that lie in a folder; a link out of it is left out, with a line that says so."""
+    """The files of a folder; links to other folders are omitted, with a message."""
     for path in paths:
         if path.resolve().is_relative_to(folder.resolve()):
             yield path
@@ -92,6 +92,6 @@ def inside(folder: Path, paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def text(folder: Path, name: str) -> str | None:
-    """The text of a file in a folder, None if there is none."""
+    """The text of a file in a folder, or None."""
     path = next(inside(folder, [folder / name]), None)
     return path.read_text() if path and path.is_file() else None

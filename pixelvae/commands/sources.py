@@ -1,4 +1,4 @@
-"""The files that ``pixelvae encode`` reads: those of a checkpoint's data set, or any others."""
+"""The files for ``pixelvae encode``: those of a checkpoint's data set, or any others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pixelvae.models.base import GenerativeModel
 from pixelvae.reporting.figures import label_texts
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-_RATES = {"AudioFolder": 16000, "SpokenDigits": 8000}  # samples per second, where a configuration does not say
+_RATES = {"AudioFolder": 16000, "SpokenDigits": 8000}  # samples per second, if a configuration has no rate
 _LOG = logging.getLogger("pixelvae")
 
 
@@ -49,13 +49,13 @@ class Member(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A model, how its files are read, and how its data set is opened.
+    """A model, options for reading files, and its data set.
 
     Attributes:
         checkpoint: The folder.
-        model: On its device.
-        options: How files are read, see `GivenFiles`: as the checkpoint's configuration says.
-        data: Makes the data set that takes the place of the training data, if there is one.
+        model: The model, on its device.
+        options: Options for reading files from the checkpoint's configuration, see `GivenFiles`.
+        data: Makes the data set that replaces the training data, or None.
         trust: Modules whose classes the checkpoint may name.
     """
 
@@ -70,7 +70,7 @@ class Opened(NamedTuple):
         return open_data(self.checkpoint, self.model, self.data, self.trust)
 
     def may_hold(self, files: Sequence[Path]) -> bool:
-        """Whether some of the files may be of the data set, which is then worth opening."""
+        """Whether some of the files may be in the data set, so that it must be opened."""
         folder = _root(self.options)
         return self.data is not None or (
             folder is not None and folder.is_dir() and any(_is_within(file, folder) for file in files)
@@ -78,7 +78,7 @@ class Opened(NamedTuple):
 
 
 def opened(checkpoint: Path, model: GenerativeModel, data: DataFactory | None, trust: str | None) -> Opened:
-    """A model with what its checkpoint's configuration says about files."""
+    """A model with the options for files from its checkpoint's configuration."""
     entry = load_config(checkpoint)["data"]
     options = dict(entry.get("init_args") or {})
     rate = _RATES.get(entry["class_path"].rpartition(".")[2])
@@ -86,7 +86,7 @@ def opened(checkpoint: Path, model: GenerativeModel, data: DataFactory | None, t
 
 
 def described(model: GenerativeModel, options: Mapping[str, Any]) -> str:
-    """One line: what is done to files before the model sees them.
+    """One line that describes the conversion of files.
 
     Example:
         >>> from functools import partial
@@ -99,7 +99,7 @@ def described(model: GenerativeModel, options: Mapping[str, Any]) -> str:
     """
     levels = model.spec.levels
     if len(model.spec.sites) == 1:
-        return f"Sounds are brought to {options['rate']} Hz, cut after {model.spec.sites[0]} samples, {levels} levels."
+        return f"Sounds are resampled to {options['rate']} Hz, cut to {model.spec.sites[0]} samples, {levels} levels."
     grey = "made grey, " if model.spec.channels == 1 else ""
     size = "x".join(map(str, model.spec.sites))
     binary = "drawn as binary pixels" if options.get("binarisation") != "threshold" else "binarised by a threshold"
@@ -108,7 +108,7 @@ def described(model: GenerativeModel, options: Mapping[str, Any]) -> str:
 
 
 def own_source(source: Opened, names: Sequence[SplitName]) -> Source:
-    """Splits of the data set. Files are read without random crops and flips, also those of training."""
+    """Splits of the data set. All files are read without random crops and flips."""
     data = source.data_set()
     splits: list[Split] = [getattr(data, name) for name in names]
     members = {name: torch.arange(len(split)) for name, split in zip(names, splits, strict=True)}
@@ -124,10 +124,10 @@ def own_source(source: Opened, names: Sequence[SplitName]) -> Source:
 
 
 def given_source(source: Opened, paths: Sequence[Path], label: str | None, on_error: OnError) -> Source:
-    """Any files: those of the data set have its splits and classes, others the class of their folder.
+    """Any files: those in the data set have its splits and classes, others the class of their folder.
 
     Raises:
-        ValueError: If a file cannot be read, or the class that a class-conditional model wants is not known.
+        ValueError: If a file cannot be read, or its class is unknown but the model is class-conditional.
     """
     spec = source.model.spec
     files, conditional = list_files(paths, spec), bool(spec.num_classes)
@@ -165,7 +165,7 @@ def of_split(source: Source, name: SplitName) -> Source:
 
 
 def _examples(files: Sequence[Path], source: Opened, y: Tensor, data: DataSet | None) -> GivenFiles:
-    """Files as the model reads them; with labels only if it is class-conditional."""
+    """Files converted for the model; with labels only if it is class-conditional."""
     spec = source.model.spec
     if not spec.num_classes or data is None:
         return GivenFiles(files, spec._replace(num_classes=()), source.options)
@@ -178,7 +178,7 @@ def _root(options: Mapping[str, Any]) -> Path | None:
 
 
 def _without(files: list[Path], unreadable: Mapping[Path, str], on_error: OnError) -> list[Path]:
-    """The files that can be read; an error, or a warning, lists the others."""
+    """The readable files; an error or a warning lists the others."""
     if not unreadable:
         return files
     listed = "".join(f"\n  {reason}" for reason in unreadable.values())
@@ -190,7 +190,7 @@ def _without(files: list[Path], unreadable: Mapping[Path, str], on_error: OnErro
 
 
 def _members(data: DataSet, root: Path) -> dict[Path, Member]:
-    """Every file of a data set, by the path that it really has."""
+    """Every file of a data set, by its resolved path."""
     found: dict[Path, Member] = {}
     for name in SPLITS:
         split: Split = getattr(data, name)
@@ -234,7 +234,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _folder(file: Path, paths: Sequence[Path]) -> str:
-    """The folder of a file that lies in a folder below a given one, as its class; nothing otherwise."""
+    """The class of a file: its folder, if that is below the given one; else empty."""
     return "" if file in paths or file.parent in paths else file.parent.name
 
 
@@ -244,7 +244,7 @@ def _real(folder: Path) -> Path:
 
 
 def _key(file: Path) -> Path:
-    """The path of a file behind links to folders; links are followed once for each folder."""
+    """The path of a file with resolved links to folders; each folder is resolved once."""
     return _real(file.parent) / file.name
 
 

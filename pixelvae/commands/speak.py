@@ -68,7 +68,7 @@ def main(
         raise ValueError(f"num_sounds={num_sounds}, num_draws={num_draws}; wanted at least 1")
     model = load(checkpoint, device=connect(device).device, classes=trusted(trust))
     if len(model.spec.sites) != 1:
-        raise ValueError(f"{checkpoint} is no model of sounds; pixelvae sample draws pictures")
+        raise ValueError(f"{checkpoint} is not a model of sounds; pixelvae sample draws pictures")
     sounds = open_data(checkpoint, model, data, trust)
     assert isinstance(sounds, AudioDataSet)  # its spec is the model's
     check_num(sounds, split, num_sounds)
@@ -124,8 +124,8 @@ def write_reconstructions(
         [[original, *(draw[i] for draw in drawn)] for i, original in enumerate(originals)],
         rate=data.rate,
         title=f"Reconstructions of {split} sounds",
-        caption="All draws of a row share the latents h = E[q(h|x)] of its original; what differs is what the decoder "
-        f"makes up{'; the labels are given' if model.spec.num_classes else ''}. {caption}",
+        caption="All draws of a row have the latents h = E[q(h|x)] of its original; they differ in what h does not "
+        f"determine{'; the labels are given' if model.spec.num_classes else ''}. {caption}",
         row_labels=names_of(data, y),
         column_labels=["original", *(f"draw {d + 1}" for d in range(num_draws))],
     )

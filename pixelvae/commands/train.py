@@ -56,10 +56,10 @@ def main(
     *,
     config: dict[str, Any],
 ) -> None:
-    """Train a PixelVAE, or with ``encoder: null`` the same decoder without latents.
+    """Train a PixelVAE, or with ``encoder: null`` an autoregressive model without latents.
 
-    CONFIG is a shipped configuration, such as mnist5k/pixelvae (--list names all), or a YAML file. It chooses the
-    classes and their options; every option can be changed after it, such as --decoder.num_layers 5.
+    CONFIG is a shipped configuration, such as mnist5k/pixelvae (see --list), or a YAML file. It chooses the classes and
+    their options; options after it override its values, such as --decoder.num_layers 5.
 
     Args:
         data: The data set.
@@ -67,16 +67,16 @@ def main(
         decoder: The autoregressive network.
         encoder: The posterior q(h|x); null for a model without latents.
         prior: p(h); null for a model without latents.
-        context: How latents and labels become what conditions the decoder.
-        train: How to train.
-        objective: What training maximises.
+        context: The module that maps latents and labels to the context of the decoder.
+        train: Optimizer, schedule, precision and checkpoints.
+        objective: The training objective.
         out: The run's folder, for checkpoints and TensorBoard.
         latent_dim: Width of h; 0 for a model without latents.
-        class_conditional: Whether the model is given the labels.
-        seed: Of the initial weights, the order of the data and all noise.
+        class_conditional: Whether the model is conditioned on the labels.
+        seed: Seed of the initial weights, the order of the data and all noise.
         device: cpu, cuda, cuda:1, mps ...; auto is the accelerator, or the CPU where there is none.
-        resume: Resume from OUT/last, exactly; auto does so where there is a run, and else starts one.
-        resume_changed: Accept a configuration that differs from the run's; OUT/history.json lists what changed.
+        resume: Continue exactly from OUT/last; auto resumes if there is a run, else starts one.
+        resume_changed: Accept a configuration that differs from the run's; OUT/history.json lists the changes.
         init_from: A checkpoint, a run or a published model whose weights a new run starts from (fine-tuning).
         config: The resolved configuration, kept with the checkpoints (filled in by the command line).
     """
@@ -115,10 +115,10 @@ def main(
 def start_from(
     model: GenerativeModel, init_from: Path | None, out: Path, config: dict[str, Any], *, announce: bool = True
 ) -> dict[str, Any]:
-    """Copy the weights of a checkpoint into the model of a new run; a run that is resumed has its own.
+    """Copy the weights of a checkpoint into the model of a new run; a resumed run has its own.
 
     Args:
-        model: Changed in place.
+        model: The model, changed in place.
         init_from: A checkpoint, a run or a published model; None for the initial weights.
         out: The run's folder.
         config: The run's configuration.
@@ -145,7 +145,7 @@ def start_from(
 
 
 def report_next_steps(fitted: Fitted, out: Path) -> None:
-    """Print where the results are and what to do next.
+    """Print the folder of the results and the next steps.
 
     Raises:
         SystemExit: If a signal ended training, with 128 + its number, so that ``train && evaluate`` stops.
@@ -157,13 +157,13 @@ def report_next_steps(fitted: Fitted, out: Path) -> None:
     )
     print(f"Next: pixelvae evaluate {checkpoints[0]}; tensorboard --logdir {out}")
     if fitted.interrupted:
-        print(f"Stopped at step {progress.step} and saved; go on with the same command and --resume")
+        print(f"Stopped at step {progress.step} and saved; continue with the same command and --resume")
     if fitted.signal is not None:
         raise SystemExit(128 + fitted.signal)
 
 
 def parser(prog: str | None = None) -> ArgumentParser:
-    """The options of ``main``, from its signature; YAML chooses classes, flags change their leaves."""
+    """The parser for the signature of ``main``; YAML chooses classes, flags override their options."""
     options = make_parser(prog, main, "CONFIG [options]")
     options.add_argument("--config", action="config", help="A shipped configuration by its name, or any YAML file.")
     options.add_argument("--trust", type=str | None, help="Modules, separated by commas, whose classes may be named.")
@@ -176,7 +176,7 @@ def run(args: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Parse a command line (this process's own by default) and train.
 
     Raises:
-        ValueError: If the command line does not describe a run.
+        ValueError: If the command line is not a valid run.
     """
     arguments = list(sys.argv[1:] if args is None else args)
     if "--list" in arguments:
@@ -190,14 +190,14 @@ def run(args: Sequence[str] | None = None, prog: str | None = None) -> None:
         if any(word.startswith("--config=") for word in words) or "missing" not in str(error):
             raise
         raise ValueError(f"{error}; name a configuration, such as mnist5k/pixelvae (--list names all)") from error
-    dumped = yaml.safe_load(options.dump(parsed))  # leaves out what is null
+    dumped = yaml.safe_load(options.dump(parsed))  # omits null values
     names = [name for name in inspect.signature(main).parameters if name != "config"]
     instances = options.instantiate(parsed)
     main(**{name: instances[name] for name in names}, config={name: dumped.get(name) for name in names})
 
 
 def with_configs(arguments: Sequence[str]) -> list[str]:
-    """The arguments with every configuration as ``--config=FILE``; all that these files hold is checked.
+    """Replace configurations by ``--config=FILE``, and check the content of these files.
 
     Raises:
         ValueError: If there is no such configuration, or it or an option names an unknown class.
@@ -216,16 +216,16 @@ def with_configs(arguments: Sequence[str]) -> list[str]:
 
 
 def run_or_resume(config: str | Path, out: Path, *options: str) -> None:
-    """Train a configuration, or resume the run that ``out`` already holds; ``options`` are further flags."""
+    """Train a configuration, or resume the run in ``out``; ``options`` are further flags."""
     resume = ["--resume=true"] if is_run(out) else []
     run(["--config", str(find_config(config)), "--out", str(out), *options, *resume])
 
 
 def run_to_end(config: Path, out: Path, steps: int, device: str, *options: str) -> None:
-    """Train a configuration for ``steps``, or finish an interrupted run; leave a finished one alone.
+    """Train a configuration for ``steps``, or finish an interrupted run; do nothing for a finished one.
 
     Raises:
-        ValueError: If the folder holds a run of another number of steps.
+        ValueError: If the folder contains a run of another number of steps.
         SystemExit: If training is interrupted.
     """
     if is_run(out):
@@ -236,4 +236,4 @@ def run_to_end(config: Path, out: Path, steps: int, device: str, *options: str) 
             return
     run_or_resume(config, out, f"--train.steps={steps}", f"--device={device}", *options)
     if load_progress(out / "last").step < steps:
-        raise SystemExit("Interrupted; the same command goes on")
+        raise SystemExit("Interrupted; the same command continues")

@@ -10,13 +10,13 @@ from pixelvae.models.assembly import parts_in
 
 
 def trusted(modules: str | None) -> list[type]:
-    """The data sets and parts of models in some modules, which are imported, also from the current folder.
+    """Import modules, also from the current folder; return the data sets and model parts in them.
 
     Args:
         modules: Names, separated by commas; None for no module.
 
     Raises:
-        ValueError: If a module is not there, or holds no such class.
+        ValueError: If a module does not exist, or contains no such class.
 
     Example:
         >>> trusted("tests.nowhere")

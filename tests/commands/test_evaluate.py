@@ -95,7 +95,7 @@ def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, monkeypatc
     monkeypatch.setattr(evaluate, "measure_bounds", lambda *_, **__: pytest.fail("work was done"))
     with pytest.raises(ValueError, match="no latents; leave --latents out"):
         run(tmp_path, "--latents=true", config=WITHOUT_LATENTS)
-    with pytest.raises(ValueError, match="split='train' would flatter"):
+    with pytest.raises(ValueError, match="split='train' would bias"):
         run(tmp_path, "--latents=true", "--split=train")
     with pytest.raises(ValueError, match="probe_images=5; wanted at least 100"):
         run(tmp_path, "--latents=true", "--probe_images=5")
@@ -104,7 +104,7 @@ def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, monkeypatc
     data = small_data()
     data.train.spec = data.spec._replace(num_classes=())
     monkeypatch.setattr(evaluate, "open_data", lambda *_: data)
-    with pytest.raises(ValueError, match="wants labels"):
+    with pytest.raises(ValueError, match="needs labels"):
         run(tmp_path, "--latents=true")
 
 
