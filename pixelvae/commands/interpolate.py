@@ -99,9 +99,7 @@ def image_pairs(images: Split, num: int, *, same_class: bool) -> tuple[Tensor, T
         later = (j for j in range(num, len(x)) if j not in ends)
         end = next((j for j in later if not y.shape[1] or bool(y[j, 0] == y[start, 0]) == same_class), None)
         if end is None:
-            raise ValueError(
-                f"num_rows={num}: the split's {len(images)} images have fewer pairs; choose less"
-            )
+            raise ValueError(f"num_rows={num}: the split's {len(images)} images have fewer pairs; choose less")
         ends.append(end)
     return x[:num], y[:num], x[ends], y[ends]
 
