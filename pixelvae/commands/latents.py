@@ -104,7 +104,7 @@ def main(
             taken.
         out: Folder for the pictures; RUN/latents by default.
         log_dir: Folder for TensorBoard; the run's own by default.
-        num_images: Images that are encoded, spread over the split; by default all, up to 3,000, the limit of t-SNE
+        num_images: Number of images, spread over the split; by default all, up to 3,000, the limit of t-SNE
             and the projector.
         num_draws: Draws of each image in decompression.png and completion.png.
         split: test, validation or train.
@@ -259,8 +259,8 @@ def decompressed(look: Look) -> tuple[dict[str, Figure], Tensors, Facts]:
         levels=look.model.spec.levels,
         labels=label_texts(y, look.class_names),
         title="Lossy decompression",
-        caption="All draws of a row share h = E[q(h|x)] of the original. What they have in common is what h contains, "
-        f"where they differ is what the decoder invents; the mean is over {MEAN_DRAWS} draws.{look.given} {look.how}",
+        caption="All draws of a row have h = E[q(h|x)] of the original. What they have in common is encoded in h, "
+        f"their differences come from the decoder; the mean is over {MEAN_DRAWS} draws.{look.given} {look.how}",
     )
     return {"decompression": figure}, {"draws": draws.to(look.model.spec.storage_dtype), "draws_mean": mean}, {}
 

@@ -1,1 +1,1 @@
-"""Layers that know no probability."""
+"""Layers without probabilities: causal convolutions, gates, masks, LSTMs."""

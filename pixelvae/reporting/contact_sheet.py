@@ -46,7 +46,7 @@ class Section(NamedTuple):
         heading: Above the pictures; none if empty.
         x: (N, C, H, W) levels, grey or RGB.
         lines: The lines below each picture; long ones are shortened at their beginning.
-        framed: How many pictures, from the first on, stand in a frame.
+        framed: Number of pictures with a frame, from the first on.
     """
 
     heading: str
@@ -75,7 +75,7 @@ def contact_sheet(sections: Sequence[Section], *, levels: int, title: str, capti
         ['a.png', 'b.png']
     """
     if not any(len(section.x) for section in sections):
-        raise ValueError("no pictures; a contact sheet wants at least one")
+        raise ValueError("no pictures; a contact sheet needs at least one")
     height, width = sections[0].x.shape[2:]
     scale = max(1, min(MAX_SCALE, CELL // max(height, width)))
     cell = max(CELL, width * scale)
@@ -126,7 +126,7 @@ def _place(
 
 
 def _tops(sections: Sequence[Section], columns: int, row: int) -> tuple[list[int], int]:
-    """The upper edge of the pictures of every section, and the height of all."""
+    """The upper edge of the pictures of every section, and the total height."""
     tops, down = [], 0
     for section in sections:
         down += HEAD * bool(section.heading)
@@ -136,7 +136,7 @@ def _tops(sections: Sequence[Section], columns: int, row: int) -> tuple[list[int
 
 
 def shortened(text: str, letters: int) -> str:
-    """The end of a text, which tells files apart better than its beginning.
+    """The end of a text, which identifies a file better than its beginning.
 
     Example:
         >>> shortened("photographs/birds/0001.jpg", 14), shortened("0001.jpg", 14)

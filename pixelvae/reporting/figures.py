@@ -21,7 +21,7 @@ from torch import Tensor
 from pixelvae.storage import write_atomically
 
 HIDDEN = -1
-"""Replaces the level of a pixel that the model was not shown."""
+"""Replaces the level of a hidden pixel."""
 
 DPI = 200
 WIDTH, MIN_WIDTH = 1800, 1100  # pixels; twice the size at which they are seen

@@ -22,7 +22,7 @@ TABLE_SUFFIX = ".hparams"
 def write_metrics(folder: Path, config: Mapping[str, Any], metrics: Mapping[str, Any], step: int) -> None:
     """Add final metrics to a run: as columns of its row in the table of hyperparameters, and as a table of text.
 
-    They are no scalars, for each would be a chart of a single point among the curves of training.
+    They are not scalars, because each would be a chart of a single point among the training curves.
 
     Args:
         folder: The folder of the run.
@@ -44,7 +44,7 @@ def write_hyperparameters(
 ) -> None:  # fmt: skip
     """Write a run's row of the table of hyperparameters, in an event file of its own, and remove an older one.
 
-    TensorBoard keeps the first row of a run that it finds, so a second event would be ignored.
+    TensorBoard uses the first row of a run, so a second event would be ignored.
 
     Args:
         folder: The folder of the run.

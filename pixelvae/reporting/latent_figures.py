@@ -203,7 +203,7 @@ def _hide_overlapping_names(figure: Figure, axes: Axes) -> None:
 
 
 def _leads(place: Tensor, points: Tensor, classes: Tensor, number: int) -> bool:
-    """Whether a class is the most frequent one among the points around a place, so that its name tells about them."""
+    """Whether a class is the most frequent one among the points around a place, so that its name describes them."""
     around = (points - place).square().sum(1).argsort()[:AROUND]
     return int(classes[around].mode().values) == number
 

@@ -1,4 +1,4 @@
-"""The model card of published weights: data, licence, nats, how to open them, and what they are for."""
+"""The model card of published weights: data, licence, metrics, code to open them, and intended use."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LICENCES = {
     "SVHN": "non-commercial use only",
     "SpokenDigits": "CC BY-SA 4.0",
 }
-"""Of the data sets; those of folders are their owners'."""
+"""Licences of the data sets."""
 
 PLACE = {"root", "download"}
-"""Options of data that say where the files are, not what they hold."""
+"""Options of data for the place of the files, not for their content."""
 
 NUMBERS = {
     "elbo_nats": ("−ELBO, nats", -1.0, "elbo_stderr_nats"),
@@ -42,8 +42,8 @@ def write_model_card(folder: Path, name: str) -> Path:
     """Write README.md beside the metrics.json and config.yaml of a published model.
 
     Args:
-        folder: Such as results/mnist/pixelvae_flow.
-        name: That ``pixelvae.load`` finds the weights by, such as mnist/pixelvae_flow.
+        folder: A folder of results, such as results/mnist/pixelvae_flow.
+        name: Name of the model for ``pixelvae.load``, such as mnist/pixelvae_flow.
 
     Raises:
         ValueError: If a file is not JSON or YAML, or lacks an entry.

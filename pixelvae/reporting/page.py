@@ -1,4 +1,4 @@
-"""A run as one self-contained HTML page: no network, no other file, no script."""
+"""A run as one self-contained HTML page, without scripts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Picture(NamedTuple):
 
 
 class Run(NamedTuple):
-    """The content of a page. Where a part is None or empty, the page names the command that makes it.
+    """The content of a page. For a part that is None or empty, the page shows the command that makes it.
 
     Attributes:
         name: The title.
@@ -94,7 +94,7 @@ def page(run: Run) -> str:
 
 
 def without_absolute_paths(text: str) -> str:
-    """Text in which only the end of each absolute path is left: a page may be published, a home folder may not.
+    """Shorten each absolute path to its end, because a page may be published.
 
     Example:
         >>> without_absolute_paths("root: /home/ann/birds, out: runs/a, ratio 3/4, file:///home/ann/b/c.png")

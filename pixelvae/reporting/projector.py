@@ -20,7 +20,7 @@ TAG = "latents"
 """Prefix of the name of every picture, and name of the points in the projector."""
 
 MAX_SHEET = 8192
-"""Pixels of either side of the sprite, which holds all images; the projector refuses more."""
+"""Maximum height and width of the sprite of all images in pixels, a limit of the projector."""
 
 MAX_THUMBNAIL = 96
 """Pixels of either side of one image in the sprite; larger images are reduced."""
@@ -38,8 +38,8 @@ def write_latents(
 ) -> Path:
     """Write posterior means and pictures into a run; they replace those of the same step in the projector.
 
-    The projector gets ``STEP/latents/tensors.tsv`` (the means), ``metadata.tsv`` (file or number of the image, class
-    where there is one, KL in nats) and ``sprite.png`` (the images), all named by ``projector_config.pbtxt``.
+    The files are ``STEP/latents/tensors.tsv`` (the means), ``metadata.tsv`` (file or number of the image, class if
+    any, KL in nats) and ``sprite.png`` (the images). ``projector_config.pbtxt`` lists them.
 
     Args:
         folder: The folder of the run.
@@ -54,7 +54,7 @@ def write_latents(
         The folder of the projector's files.
 
     Raises:
-        ValueError: If there are too many points, or they are no images.
+        ValueError: If there are too many points, or they are not images.
     """
     if len(points.means) > MAX_POINTS:
         raise ValueError(
@@ -86,7 +86,7 @@ def metadata(
 ) -> tuple[list[str], list[list[str]]]:
     """The header and, for each point, its file or number, its labels and KL.
 
-    The projector labels points by the first column that is no number: the file, or else the name of the class.
+    The projector labels points by the first column that is not a number: the file, or else the name of the class.
     (TensorBoard allows no header of a single column.)
 
     Example:
@@ -119,7 +119,7 @@ def sprites(x: Tensor, levels: int) -> Tensor:
     top, left = (side - height) // 2, (side - width) // 2
     limit = min(side, MAX_THUMBNAIL, MAX_SHEET // math.ceil(len(x) ** 0.5))  # TensorBoard's sheet is a square
     parts = []
-    for part in x.cpu().split(100):  # few at a time, for floats of all would need gigabytes
+    for part in x.cpu().split(100):  # in parts, because floats of all would need gigabytes
         shades = F.pad(part.float() / (levels - 1), (left, side - width - left, top, side - height - top))
         parts.append(shades if limit == side else F.interpolate(shades, (limit, limit), mode="area"))
     return torch.cat(parts)

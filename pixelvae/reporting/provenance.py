@@ -1,4 +1,4 @@
-"""Where a result comes from: its command, its configuration, and the machine and versions that made it."""
+"""Provenance of a result: its command, configuration, machine and versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixelvae.storage import write_atomically
 
 
 def command_line() -> str:
-    """This process's command, as a user would type it again."""
+    """The command line of this process."""
     program, *arguments = sys.argv
     installed = Path(program).stem == "pixelvae" or Path(program).parts[-2:] == ("pixelvae", "__main__.py")
     return shlex.join(["pixelvae", *arguments] if installed else ["python", program, *arguments])
@@ -30,6 +30,6 @@ def environment() -> str:
 
 
 def write_provenance(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write config.yaml and environment.txt beside the results that they explain."""
+    """Write config.yaml and environment.txt beside results."""
     write_atomically(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False).encode())
     write_atomically(folder / "environment.txt", environment().encode())

@@ -38,7 +38,7 @@ def waves(x: Tensor, levels: int) -> list[Tensor]:
 
 def wav_bytes(wave: Tensor, rate: int) -> bytes:
     """A wav file of one channel and 16 bits. wave: (N,) in [−1, 1]."""
-    from scipy.io import wavfile  # here, because importing it takes a second
+    from scipy.io import wavfile  # imported here because it takes a second
 
     buffer = io.BytesIO()
     wavfile.write(buffer, rate, (wave.double().clamp(-1, 1) * 32767).round().short().numpy())

@@ -48,7 +48,7 @@ class _Drawing(NamedTuple):
 
 
 class TensorBoardObserver(Observer):
-    """Writes the curves, pictures and configuration of a run into its folder, for ``tensorboard --logdir``.
+    """Write the curves, pictures and configuration of a run into its folder, for ``tensorboard --logdir``.
 
     Every validation uses the same images, latents and random numbers, so that pictures differ by the model only. All
     pictures of one validation are drawn in a single walk. Sounds are shown as waveforms and spectrograms, and can be
@@ -107,7 +107,7 @@ class TensorBoardObserver(Observer):
         return writer
 
     def on_start(self, step: int) -> None:
-        """Purge what a killed run wrote after the step from which this one starts or resumes."""
+        """Purge events that a killed run wrote after the step from which this one starts or resumes."""
         self.step = step
         self.writer.flush()
 
@@ -257,7 +257,7 @@ class TensorBoardObserver(Observer):
 
 
 def _ends(examples: Tensor) -> tuple[Tensor, Tensor]:
-    """Where up to ``NUM_PATHS`` interpolations start and end; few examples serve twice. (N, ...) -> two of (P, ...)."""
+    """Start and end of up to ``NUM_PATHS`` interpolations; few examples are reused. (N, ...) -> two of (P, ...)."""
     some = examples[: 2 * NUM_PATHS]
     paths = (len(some) + 1) // 2
     return some[:paths], some[-paths:]

@@ -65,7 +65,7 @@ class EagerPlan:
     A map is stored as (rows, B, columns, stride). The calls of a product for a position in a ring are prepared once
     and repeated in every period of the ring. They access only this memory, so a device can record them.
 
-    Memory is O(B · columns · rows of every ring), whatever the number of sites.
+    Memory is O(B · columns · rows of every ring), independent of the number of sites.
 
     Args:
         weights: The plan.
