@@ -1,4 +1,4 @@
-"""Compare configurations: ``python scripts/compare.py "[A.yaml, B.yaml]" --steps N``."""
+"""Compare configurations after equal training: ``python scripts/compare.py "[A.yaml, B.yaml]" --steps N``."""
 
 from pixelvae.commands.cli import run
 

@@ -1,4 +1,4 @@
-"""Complete the lower part of images with a model: ``python scripts/complete.py runs/demo/best``."""
+"""Complete the lower part of images: ``python scripts/complete.py runs/demo/best``."""
 
 from pixelvae.commands.cli import run
 

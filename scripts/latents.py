@@ -1,4 +1,4 @@
-"""Draw pictures of the latents of a trained PixelVAE: ``python scripts/latents.py runs/demo/best``."""
+"""Draw figures of the latents of a trained PixelVAE: ``python scripts/latents.py runs/demo/best``."""
 
 from pixelvae.commands.cli import run
 

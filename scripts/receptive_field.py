@@ -1,4 +1,4 @@
-"""Draw which earlier pixels reach a given pixel, for each decoder: ``python scripts/receptive_field.py``."""
+"""Draw the receptive field of one pixel, for each decoder: ``python scripts/receptive_field.py``."""
 
 from pixelvae.commands.cli import run
 

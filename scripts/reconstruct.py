@@ -1,4 +1,4 @@
-"""Encode images and draw them again, several times each: ``python scripts/reconstruct.py runs/demo/best``."""
+"""Encode images and decode them, several draws each: ``python scripts/reconstruct.py runs/demo/best``."""
 
 from pixelvae.commands.cli import run
 

@@ -28,7 +28,7 @@ COMMANDS = {
     "complete": "Complete the lower part of images",
     "latents": "Draw figures of the latents of a trained PixelVAE",
     "speak": "Draw sounds from a trained model",
-    "compare": "Train configurations for equal steps or time and compare them",
+    "compare": "Compare configurations after equal training",
     "rate-distortion": "Measure the rate-distortion trade-off",
     "receptive-field": "Draw the receptive field of one pixel, for each decoder",
     "report": "Make one HTML page of a run",

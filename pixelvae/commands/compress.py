@@ -1,4 +1,4 @@
-"""Compress files to the size of the model's bound, decoded bit for bit elsewhere: ``pixelvae compress``."""
+"""Compress files losslessly to about the size of the model's bound: ``pixelvae compress``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the pictures or sounds of a compressed file again, level for level: ``pixelvae decompress``."""
+"""Decompress a file to exactly equal pictures or sounds: ``pixelvae decompress``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw pictures of the latents of a trained PixelVAE: ``pixelvae latents runs/demo/best``."""
+"""Draw figures of the latents of a trained PixelVAE: ``pixelvae latents runs/demo/best``."""
 
 from __future__ import annotations
 
