@@ -1,4 +1,4 @@
-"""Every test starts from the same seed; laws ask for float64 and a device, tests of commands for checkpoints."""
+"""Every test starts with the same seed. Fixtures: float64, a device, checkpoints."""
 
 import signal
 
@@ -20,7 +20,7 @@ def seed():
 
 @pytest.fixture
 def float64():
-    """Everything made in the test is float64, so that a tolerance tells rounding from a mistake."""
+    """All tensors of the test are float64, so that a tolerance separates rounding from errors."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

@@ -108,7 +108,7 @@ class Decoder(NamedTuple):
         make: Builds it from spec, num_params and context_dim.
         spec: Small data on which the laws run.
         field: (decoder, site) -> the sites that the params of a site depend on, exactly.
-        channel_masked: What the decoder must say of itself.
+        channel_masked: Required value of the decoder.
         kinds: Kinds of stepper that it offers, and how far each may be from forward.
     """
 
@@ -124,7 +124,7 @@ class Decoder(NamedTuple):
         return 2 * self.spec.channels
 
     def build(self, context=None):
-        """The decoder, of the width that a context asks for."""
+        """The decoder, with the width of a context."""
         return self.make(self.spec, self.num_params, 0 if context is None else context.shape[1])
 
 
@@ -134,7 +134,7 @@ SMALL_WAVENET = partial(WaveNet, channels=3, head_channels=6)
 
 
 def lively(make):
-    """The same decoder with larger weights and smaller biases: no ReLU of so few is idle whatever x is."""
+    """The same decoder with larger weights and smaller biases, so that no ReLU is zero for all x."""
 
     def build(spec, num_params, context_dim=0):
         decoder = make(spec, num_params, context_dim)

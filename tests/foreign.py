@@ -68,7 +68,7 @@ def model_of(kind):
 
 
 class Examples(Split):
-    """Random examples of a spec; a split that nobody may read refuses to be read."""
+    """Random examples of a spec; a split that must not be read raises on reading."""
 
     def __init__(self, spec, n=12, *, readable=True):
         self.spec, self.n, self.readable = spec, n, readable
@@ -188,7 +188,7 @@ OF_LATENTS = ("encode", "kl", "reconstruct", "interpolate")  # without latents t
 
 
 class Foreign(NamedTuple):
-    """An input that somebody may give.
+    """An input from a user.
 
     Args:
         argument: Its name.
@@ -196,7 +196,7 @@ class Foreign(NamedTuple):
         change: From the valid value to the foreign one.
         right: Verbs, or ``ALL``, that answer as if they were given the valid value; all others refuse.
         model: A key of ``MODELS``.
-        verbs: The verbs to ask; by default all that take the argument and have a valid answer.
+        verbs: The functions to call; by default all that take the argument and have a valid answer.
     """
 
     argument: str

@@ -76,7 +76,7 @@ def calls(node, name):
 
 
 def import_offences(tree, module):
-    """Imports that go up, stay among nouns, or name what the part may not know."""
+    """Imports that go up, stay among nouns, or are forbidden for the part."""
     part = part_of(module)
     if part != "__init__" and part not in ROW_OF:
         yield 1, f"{module} has no floor: give {part} a row in ROWS"
@@ -116,7 +116,7 @@ def content_offences(tree, module):
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "cuda":
             yield node.lineno, ".cuda(): a device is an argument"
         elif calls(node, "hasattr"):
-            yield node.lineno, "hasattr: a class is what its type says"
+            yield node.lineno, "hasattr: use the type of a class"
         elif calls(node, "print") and part_of(module) not in {"commands", "scripts"}:
             yield node.lineno, "print: only commands and scripts print"
         elif isinstance(node, ast.ExceptHandler) and node.type is None:

@@ -37,7 +37,7 @@ def call(name, model_kind, **changes):
 
 
 def outcome(foreign, name):
-    """``right`` or ``ValueError``; whatever else happens is the fault to be found."""
+    """``right`` or ``ValueError``; any other outcome is a defect."""
     value = foreign.change(valid(foreign.model)[foreign.argument])
     try:
         answer = call(name, foreign.model, **{foreign.argument: value})
@@ -147,7 +147,7 @@ def test_a_training_step_checks_its_batch_once(monkeypatch):
 
 
 def test_a_training_step_never_reads_from_an_accelerator():
-    """Meta tensors have no values to read: whatever reads them fails."""
+    """Meta tensors have no values: code that reads them fails."""
     x = torch.zeros(2, *PICTURES.shape, dtype=torch.long, device="meta")
     y = torch.zeros(2, 1, dtype=torch.long, device="meta")
     given = require_batch(x, y, PICTURES, torch.device("meta"), synchronise=False)

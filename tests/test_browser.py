@@ -80,7 +80,7 @@ def window():
 
 
 def shows(window, *words):
-    """Whether all words stand on the page, in whatever component."""
+    """Whether all words are on the page, in any component."""
     text = " ".join(window.run(webdriver.DEEP_TEXT).split())
     return all(word in text for word in words)
 

@@ -1,4 +1,4 @@
-"""A checkpoint gives back the model, runs no code, and says what is wrong with a bad one."""
+"""A checkpoint restores the model and runs no code; errors explain defects."""
 
 import json
 import os

@@ -58,7 +58,7 @@ def test_vector_context_is_latents_beside_one_hot_labels():
 
 
 def test_nothing_to_condition_on_is_no_context():
-    """Neither latents nor labels: None, of width 0, whatever labels the data have that the model must not see."""
+    """Neither latents nor labels: None, of width 0, even if the data have labels."""
     context = VectorContext(DataSpec((1, 4, 4), 2), 0)
     assert context.context_dim == 0
     assert context(None, None) is None

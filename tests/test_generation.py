@@ -28,7 +28,7 @@ every_decoder = pytest.mark.parametrize("decoder", **by_name(DECODERS))
 
 @every_decoder
 def test_walk_scored_with_the_truth_is_log_px(decoder):
-    """What a coder would pay, site after site, is what training saw at once."""
+    """The code length, one site after the other, equals the log-likelihood of a forward pass."""
     model = autoregressive(decoder, num_classes=(2,))
     x = every_x(model.spec)
     y = labels([1], len(x))
@@ -116,7 +116,7 @@ def test_samples_of_a_vae_have_its_marginal_frequencies(y):
 
 @every_model
 def test_sample_depends_on_its_own_seed_alone(make):
-    """Sample i of a batch is the sample of seed + i, in any batch, whatever the global seed."""
+    """Sample i depends on seed + i alone, in any batch and for every global seed."""
     model = make()
     y = torch.stack([torch.arange(8) % 2, torch.arange(8) % 3], dim=1)
     batch = sample(model, 8, seed=3, y=y)

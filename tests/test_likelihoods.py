@@ -11,7 +11,7 @@ from pixelvae import DataSpec, DiscretizedLogisticMixture
 
 pytestmark = pytest.mark.usefixtures("float64")
 every_likelihood = pytest.mark.parametrize("case", **by_name(LIKELIHOODS))
-SCALES = [0.0, 1.0, 30.0, 1e4]  # of the params: from no opinion to far beyond what a softmax can tell apart
+SCALES = [0.0, 1.0, 30.0, 1e4]  # of the params: from uniform to far beyond the resolution of a softmax
 
 
 def random_params(likelihood, n, sites=(), scale=2.0):
@@ -38,7 +38,7 @@ def test_pmf_sums_to_one(case, scale):
 
 @every_likelihood
 def test_pmf_depends_on_earlier_channels_at_most(case):
-    """R, then G given R, then B given both: the walk does not yet know the rest."""
+    """R, then G given R, then B given both: the others are not drawn yet."""
     likelihood = case.make(case.spec)
     params, x_site = random_params(likelihood, 64), torch.randint(case.spec.levels, (64, case.spec.channels))
     for channel in range(case.spec.channels):
@@ -110,7 +110,7 @@ GREY_256, RGB_256 = DataSpec((1, 2, 3), 256), DataSpec((3, 2, 3), 256)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("mean", "log_scale"), [(-1.0, -6.0), (0.3, -5.0), (1.5, -2.0), (0.0, 3.0)])
 def test_mixture_is_right_far_out_in_the_tails(dtype, mean, log_scale):
-    """Where the cumulative distribution is 1 in all digits, the survival function still tells levels apart."""
+    """Where the cumulative distribution rounds to 1, the survival function still distinguishes levels."""
     likelihood = DiscretizedLogisticMixture(GREY_256, num_components=1).to(dtype)
     x = torch.arange(256)[:, None, None]
     params = torch.tensor([0.0, mean, log_scale]).to(dtype).expand(256, -1)[:, :, None]
@@ -129,7 +129,7 @@ def test_mixture_is_right_far_out_in_the_tails(dtype, mean, log_scale):
 
 
 def test_mixture_takes_no_channel_for_granted():
-    """R hears nothing, G hears R, B hears both: each by the coefficient that the docstring names."""
+    """R is independent, G depends on R, B on both: each by the coefficient in the docstring."""
     likelihood = DiscretizedLogisticMixture(RGB_256, num_components=1)
     logit, means, log_scales, levels = [0.0], [0.0] * 3, [-2.0] * 3, torch.tensor([[255, 0, 128]])
     quiet = torch.tensor([logit + means + log_scales + [0.0, 0.0, 0.0]])
@@ -146,7 +146,7 @@ def test_mixture_takes_no_channel_for_granted():
 
 
 def test_mixture_at_its_bounds_is_finite_for_every_level():
-    """Gradients too, in float32, at the narrowest and the widest scale, and whatever the network says."""
+    """Gradients too, in float32, at the smallest and the largest scale, for extreme params."""
     likelihood = DiscretizedLogisticMixture(RGB_256, num_components=3).float()
     x = torch.randint(256, (512, 3, 1))
     for log_scale in (-1e30, -7.0, 7.0, 1e30):

@@ -38,7 +38,7 @@ return images(document.body);
 
 
 def missing():
-    """What a test that wants a browser lacks here, or None."""
+    """The missing requirement of a test with a browser, or None."""
     if not any(map(shutil.which, BROWSERS)):
         return f"none of {', '.join(BROWSERS)} is installed"
     return None if shutil.which("chromedriver") else "chromedriver is not installed"

@@ -135,7 +135,7 @@ def test_a_class_conditional_model_is_given_the_class_that_is_asked_for(run, tmp
 
 
 def test_pictures_of_any_kind_are_brought_to_what_the_model_knows(tmp_path, capsys):
-    """A model of small grey images takes colour photographs, and says what it does with them."""
+    """A model of small grey images encodes colour photographs, and the output describes the conversion."""
     config = CONFIG | {"class_conditional": False}
     save_model(tmp_path / "run/best", build(config, small_data().spec), config, Progress(step=1))
     paint(tmp_path / "photo.jpg", "red", 1)

@@ -1,4 +1,4 @@
-"""Every flag is used: tensors and values change as it says, not only the settings beside them."""
+"""Every flag has an effect: tensors and values change, not only the recorded settings."""
 
 from functools import partial
 

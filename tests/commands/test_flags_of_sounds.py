@@ -1,4 +1,4 @@
-"""Flags of pixelvae speak are used: the sounds change as they say."""
+"""Every flag of pixelvae speak has an effect on the sounds."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Options of pixelvae train are used, and an interrupted run says so by its exit code."""
+"""Every option of pixelvae train has an effect, and an interrupted run has its exit code."""
 
 import os
 import signal

@@ -38,7 +38,7 @@ def test_a_page_holds_metrics_curves_and_pictures_and_needs_no_other_file(run):
     text = " ".join(parsed.text)
     for words in ("elbo_nats", "-20.25", "64,000", "<test>", "GatedPixelCNN", "samples, step 8"):
         assert words in text
-    assert "Nothing here yet" in text  # the environment, which nobody wrote
+    assert "Nothing here yet" in text  # environment.txt is missing
     assert "script" not in parsed.tags
     kinds = [re.match(r"data:image/(svg\+xml|png);base64,(.*)", link).groups() for link in parsed.links]
     assert {kind for kind, _ in kinds} == {"svg+xml", "png"}

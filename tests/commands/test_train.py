@@ -1,4 +1,4 @@
-"""Training from the command line, and the runs that other commands ask for."""
+"""Training from the command line, and runs started by other commands."""
 
 import functools
 from pathlib import Path

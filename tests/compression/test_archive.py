@@ -51,7 +51,7 @@ def test_a_round_trip_gives_the_same_bits(name, n):
 
 @every_model
 def test_bits_do_not_depend_on_threads_batch_or_vector_width(name):
-    """Whatever encodes gives the same message, and whatever decodes reads it."""
+    """All settings of the engine encode to the same message, and all of them decode it."""
     model = MODELS[name]()
     x, y = examples(model, 21)
     settings = list(product((1, 2), (1, 16, 64), TARGETS))

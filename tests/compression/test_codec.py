@@ -57,7 +57,7 @@ def test_draws_from_a_grid_are_normal():
 
 
 def test_bits_from_below_the_bottom_are_put_back():
-    """An empty message has no end, and knows when it is empty again."""
+    """An empty message can be popped without end; afterwards pushes make it empty again."""
     stack = Stack()
     start = stack.message
     values = stack.pop_uniform(500, 1000)

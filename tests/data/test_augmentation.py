@@ -1,4 +1,4 @@
-"""Flips and shifts: of training only, a function of seed, epoch and example, and nothing else than they say."""
+"""Flips and shifts affect training only, and are a function of seed, epoch and example."""
 
 import pytest
 import torch

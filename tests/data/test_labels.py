@@ -1,4 +1,4 @@
-"""Labels to ask a model for."""
+"""Labels for samples of a model."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A picture file becomes 8-bit values of one size; whatever cannot, is named."""
+"""Picture files are decoded to 8-bit values of one size; errors name the file."""
 
 from pathlib import Path
 

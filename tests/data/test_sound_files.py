@@ -1,4 +1,4 @@
-"""A sound file becomes a wave in [−1, 1] of one rate; whatever cannot, is named."""
+"""Sound files are decoded to waves in [−1, 1] of one rate; errors name the file."""
 
 import struct
 import sys

@@ -1,4 +1,4 @@
-"""What a model may know about its data, and levels as numbers."""
+"""The spec of data, and levels as numbers."""
 
 import pytest
 import torch

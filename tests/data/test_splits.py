@@ -1,4 +1,4 @@
-"""Batches are a pure function of (seed, step), whoever asks; evaluation sees every example once."""
+"""Batches are a function of (seed, step) in every process; evaluation yields every example once."""
 
 from itertools import islice, pairwise
 

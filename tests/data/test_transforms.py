@@ -1,4 +1,4 @@
-"""Levels are evenly spread, or as the μ-law says; binary pixels are draws with the grey value as their probability."""
+"""Levels are evenly spread, or follow the μ-law; binary pixels are draws with the grey value as their probability."""
 
 import numpy as np
 import pytest

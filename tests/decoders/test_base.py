@@ -14,5 +14,5 @@ def test_signal_spreads_levels_evenly_from_minus_one_to_one():
 
 
 def test_names_of_the_family_are_unique():
-    """Two cases of one name could not be told apart in a report."""
+    """Two cases of one name could not be distinguished in a report."""
     assert len({case.name for case in DECODERS}) == len(DECODERS)

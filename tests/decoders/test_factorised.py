@@ -8,7 +8,7 @@ from pixelvae import DataSpec, Factorised
 
 @pytest.mark.parametrize("context", [None, torch.ones(2, 5)], ids=["none", "vector"])
 def test_every_site_has_a_bias_of_its_own(context):
-    """The learnt bias is all there is without a context, and is added to what a context says."""
+    """Without a context the params are the learnt bias; with one the bias is added."""
     decoder, x = Factorised(DataSpec((1, 2, 3), 2), 2, 0 if context is None else 5), torch.ones(2, 1, 2, 3).long()
     before = decoder(x, context).clone()
     torch.nn.init.normal_(decoder.bias)

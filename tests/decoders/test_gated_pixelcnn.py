@@ -25,13 +25,13 @@ GREY, RGB = DataSpec((1, 4, 4), 2), DataSpec((3, 4, 4), 2)
     ],
 )
 def test_names_the_argument_that_it_refuses(spec, options, message):
-    """A user's mistake is a ValueError that says what it got."""
+    """An invalid argument is a ValueError with the given value."""
     with pytest.raises(ValueError, match=message):
         GatedPixelCNN(spec, spec.channels, **options)
 
 
 def test_grey_images_have_no_channels_to_order():
-    """With one channel there is nothing to mask, whatever is asked."""
+    """With one channel there is no mask, for every setting."""
     assert not GatedPixelCNN(GREY, 1, num_layers=1, channels=2, channel_masked=True).channel_masked
 
 
@@ -49,7 +49,7 @@ def test_the_cost_model_is_what_the_counter_counts(spec, channels, context_shape
 
 
 def test_a_limit_takes_kernels_and_no_layers_away():
-    """The window is as large as asked for whatever the depth, and what is asked for by default is all there is."""
+    """The receptive field has the given size for every depth, and is unlimited by default."""
     free = GatedPixelCNN(GREY, 1, num_layers=6, channels=2)
     limited = GatedPixelCNN(GREY, 1, num_layers=6, channels=2, receptive_field=5)
     assert (free.receptive_field, limited.receptive_field) == (8, 5)
@@ -61,7 +61,7 @@ def test_a_limit_takes_kernels_and_no_layers_away():
 @pytest.mark.parametrize("asked", range(1, 8))
 @pytest.mark.parametrize(("first_kernel_size", "kernel_size"), [(7, 3), (3, 5), (5, 5)])
 def test_the_window_is_the_one_asked_for(asked, first_kernel_size, kernel_size):
-    """R rows above, R columns to either side, R pixels to the left, whatever kernels the window is made of."""
+    """R rows above, R columns to either side, R pixels to the left, for all kernel sizes."""
     decoder = GatedPixelCNN(
         DataSpec((1, 9, 17), 2),
         num_params=1,

@@ -83,7 +83,7 @@ def test_params_depend_on_exactly_the_promised_field(case):
 
 @every_decoder
 def test_decoder_says_whether_it_orders_the_channels(case):
-    """The walk asks channel_masked whether to run the network once for a site or once for every channel."""
+    """channel_masked determines whether the network runs once for a site or once for every channel."""
     assert case.build().channel_masked is case.channel_masked
 
 
@@ -189,7 +189,7 @@ def test_gradient_is_the_derivative(case, kind):
 
 
 def walk_through(stepper, x, channel_masked):
-    """The (B, P) params of every site as the walk asks for them: what is not yet known of a site is zero."""
+    """The (B, P) params of every site during a walk: values that are not yet drawn are zero."""
     for site in product(*map(range, x.shape[2:])):
         x_site = torch.zeros_like(x[:, :, *site])
         blocks = []

@@ -53,7 +53,7 @@ def test_gated_pixelcnn_has_no_blind_spot_there():
     ],
 )
 def test_names_the_argument_that_it_refuses(spec, options, message):
-    """A user's mistake is a ValueError that says what it got."""
+    """An invalid argument is a ValueError with the given value."""
     with pytest.raises(ValueError, match=message):
         PixelCNN(spec, spec.channels, **options)
 

@@ -32,7 +32,7 @@ def test_row_lstm_sees_a_triangle_up_to_the_first_row(num_layers, kernel_size, f
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_diagonal_bilstm_sees_the_whole_past(num_layers):
-    """Up to the last pixel of the row above, which no features in that row know."""
+    """Up to the last pixel of the row above, on which no features of that row depend."""
     decoder = DiagonalBiLSTM(WIDE, 1, num_layers=num_layers, first_kernel_size=3, **SMALL)
     for site in [(6, 0), (6, 9), (1, 0)]:
         assert reached_by_positive_weights(decoder, site) == {other for other in sites_of(WIDE) if other < site}
@@ -66,7 +66,7 @@ def test_a_whole_walk_takes_no_more_arithmetic_than_one_forward_pass(case):
     ],
 )
 def test_names_the_argument_that_it_refuses(make, spec, options, message):
-    """A user's mistake is a ValueError that says what it got."""
+    """An invalid argument is a ValueError with the given value."""
     with pytest.raises(ValueError, match=message):
         make(spec, spec.channels, **options)
 

@@ -87,7 +87,7 @@ def test_a_walk_remembers_as_many_places_as_the_receptive_field_whatever_the_len
     ],
 )
 def test_names_the_argument_that_it_refuses(spec, options, message):
-    """A user's mistake is a ValueError that says what it got."""
+    """An invalid argument is a ValueError with the given value."""
     with pytest.raises(ValueError, match=message):
         WaveNet(spec, 4, **options)
 

@@ -1,4 +1,4 @@
-"""The table of files: what is written is what is read, and neighbours, outliers and clusters are what they say."""
+"""The table of files: reading returns what was written; neighbours, outliers and clusters match their definitions."""
 
 import csv
 

@@ -89,7 +89,7 @@ def test_features_that_repeat_others_do_not_matter(rng):
      (1e9, (1e4, True)), (1e-9, (1e-6, True))],
 )  # fmt: skip
 def test_the_penalty_is_not_at_the_edge_of_its_grid(best, expected):
-    """The grid grows until what lies beyond does no better, or says that it ended."""
+    """The grid grows until the score no longer improves, or reports its edge."""
     tried = []
     found = choose_penalty(lambda c: tried.append(c) or -abs(np.log10(c) - np.log10(best)))
     assert found == expected

@@ -97,7 +97,7 @@ def test_what_is_absent_is_heard_as_silence():
     ],
 )
 def test_names_the_argument_that_it_refuses(make, spec, options, message):
-    """A user's mistake is a ValueError that says what it got."""
+    """An invalid argument is a ValueError with the given value."""
     with pytest.raises(ValueError, match=message):
         make(spec, 2, **options)
 

@@ -10,7 +10,7 @@ from pixelvae.latents.information import information_lower_bound, normal_informa
 
 
 class Wrapped(Distribution):
-    """A normal that does not say so."""
+    """A normal distribution of another class."""
 
     def __init__(self, normal):
         self.normal = normal

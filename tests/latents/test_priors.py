@@ -230,6 +230,6 @@ def test_a_vamp_prior_wants_an_encoder_without_labels():
     ],
 )
 def test_names_the_option_that_it_refuses(make, message):
-    """A user's mistake is a ValueError that says what it got."""
+    """An invalid argument is a ValueError with the given value."""
     with pytest.raises(ValueError, match=message):
         make()

@@ -1,4 +1,4 @@
-"""torch.compile sees a model's bound as one graph, whatever its prior."""
+"""torch.compile makes one graph of a model's bound, for every prior."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Models without a configuration: parts that suit the data, and what they say of themselves."""
+"""Models without a configuration: default parts for the data, and their representations."""
 
 from functools import partial
 
@@ -77,7 +77,7 @@ def test_a_given_part_stays_as_it_is():
 
 @pytest.mark.parametrize("decoder", [partial(GatedPixelCNN, num_layers=2), PixelCNN, Factorised])
 def test_the_colours_are_ordered_once(decoder):
-    """By the likelihood where it can; the network then masks no channel, unless it is told to."""
+    """The likelihood orders the channels where it can; the network then masks no channel by default."""
     model = PixelVAE.default(COLOUR, decoder=decoder)
     assert type(model.likelihood) is DiscretizedLogisticMixture
     assert not model.decoder.channel_masked

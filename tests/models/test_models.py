@@ -184,7 +184,7 @@ def test_bound_is_reproduced_by_its_noise():
     ids=["wide", "flat", "rgb", "float", "bool"],
 )
 def test_refuses_x_of_the_wrong_shape_or_type(make, x):
-    """By name, with what it got and what it wants, before anything is computed."""
+    """The error names the argument, the given and the expected value, before any computation."""
     model = make()
     wanted = r"the model wants \(B, 1, 2, 2\)|levels are integers 0 \.\. 1"
     with pytest.raises(ValueError, match=wanted):
@@ -251,7 +251,7 @@ def test_a_model_says_whether_it_has_latents(make):
 
 @pytest.mark.parametrize("prior", **by_name(PRIORS))
 def test_a_draw_of_the_prior_depends_on_its_own_generator_alone(prior):
-    """Draw i of a batch is the draw of its generator alone, whatever the global seed."""
+    """Draw i of a batch depends on its generator alone, not on the global seed."""
     model = vae(prior=prior, latent_dim=2)
     together = model.draw_latents(generation.generators(3, 5))
     torch.manual_seed(99)

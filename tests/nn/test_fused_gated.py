@@ -1,4 +1,4 @@
-"""The fused layer against the plain one: float64 is the truth, and bfloat16 autocast says how far rounding may go."""
+"""The fused layer against the plain one: float64 is the reference, and bfloat16 autocast the tolerance of rounding."""
 
 from copy import deepcopy
 from functools import partial
@@ -159,7 +159,7 @@ def test_nothing_changes_without_autocast_or_gradients():
 
 
 def test_inputs_of_a_first_layer_that_are_no_data_get_their_gradient():
-    """The native code knows none for them, so plain torch computes that layer."""
+    """The native code has no gradient for them, so plain torch computes that layer."""
     layer = GatedLayer(2, 16, rows=1, columns=3, taps=1, mask=None, first=True)
     fuse(layer)
     v, h = torch.randn(2, B, 2, 5, 6).requires_grad_()
@@ -187,7 +187,7 @@ def test_other_sizes_and_ordered_colours_train_unfused():
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # opcheck looks at it
 @pytest.mark.parametrize("last", [False, True])
 def test_torch_compile_sees_one_graph(last):
-    """The operators tell torch.compile their shapes, and their gradients are registered: torch's own checks."""
+    """The operators have shapes for torch.compile and registered gradients, by torch's own checks."""
     p = 16
     none = torch.zeros(0)
     weights = [torch.randn(2 * p, 2, 3, p), torch.randn(2 * p, 1, 2, p), torch.randn(2 * p, 2 * p)]

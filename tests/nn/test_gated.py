@@ -25,7 +25,7 @@ def test_gate_is_tanh_times_sigmoid():
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("last", [True, False])
 def test_layer_is_its_formula(first, last):
-    """The vertical sum feeds the horizontal one before its gate; both gates hear the context."""
+    """The vertical sum enters the horizontal one before its gate; the context enters both gates."""
     layer = GatedLayer(P, P, rows=2, columns=3, taps=2, mask=None, first=first, last=last)
     v, h = torch.randn(2, 2, P, 4, 5)
     v_context, h_context = torch.randn(2, 2, 2 * P, 4, 5)
@@ -42,7 +42,7 @@ def test_layer_is_its_formula(first, last):
 
 
 def test_layer_keeps_the_order_of_the_channels():
-    """Of the own site of h, channel c of y and h' hear the channels up to c, exactly."""
+    """At the site of h itself, channel c of y and h' depends on exactly the channels up to c."""
     order = channel_mask(P, P, P, strict=False)
     layer = GatedLayer(P, P, rows=2, columns=3, taps=2, mask=order)
     v = torch.randn(1, P, 2, 2)

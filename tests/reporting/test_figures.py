@@ -1,4 +1,4 @@
-"""Pictures show every pixel as it is, say what they show, and are written whole."""
+"""Pictures show unmodified pixels, have titles and captions, and are written atomically."""
 
 import json
 
@@ -28,7 +28,7 @@ def levels(*shape, high=4):
 
 
 def texts(figure):
-    """Everything that the figure says."""
+    """All text of the figure."""
     labels = [t.get_text() for axes in figure.axes for t in [*axes.texts, axes.xaxis.label, axes.yaxis.label]]
     return [text for text in [*(t.get_text() for t in figure.texts), *labels] if text]
 

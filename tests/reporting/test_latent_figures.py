@@ -1,4 +1,4 @@
-"""Pictures of latents say what they show, and show every image where it belongs."""
+"""Pictures of latents have captions, and show every image at its position."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_a_cloud_shows_the_names_of_classes():
 
 
 def test_a_name_stands_only_where_its_class_leads():
-    """Two classes apart from each other, and two that are mixed: there the legend alone can tell."""
+    """Two separate classes, and two mixed ones, which only the legend identifies."""
     classes = torch.arange(200) % 4
     points = torch.randn(200, 2) + torch.tensor([[9.0, 0], [-9, 0], [0, 9], [0, 9]])[classes]
     points[classes == 3] = points[classes == 2]

@@ -1,4 +1,4 @@
-"""The compiled engine: the same numbers as a forward pass, and the same bits whatever runs beside them."""
+"""The compiled engine computes the numbers of a forward pass, with bitwise equal results for every batch."""
 
 import logging
 import math
@@ -118,7 +118,7 @@ class TestPromise:
             assert torch.equal(alone.log_p, whole.log_p[part])
 
     def test_for_every_param(self, other):
-        """Not only for what the params say of the levels drawn."""
+        """Not only for the params of the drawn levels."""
         decoder = make_decoder(OPTIONS["grey-4-whole_vectors"], torch.zeros(1, CONTEXT_DIM))
         x, context = random_levels(19, decoder.spec), torch.randn(19, CONTEXT_DIM)
         packed, targets = engine.Packed(decoder.plan()), (engine.NATIVE, other)
@@ -228,7 +228,7 @@ def test_unlikely_levels_of_a_mixture_have_finite_log_p():
 
 
 class TestWeights:
-    """Packed once, and again when they change in whatever way."""
+    """Weights are packed once, and again after every kind of change."""
 
     def test_are_packed_once(self):
         decoder = make_decoder(OPTIONS["grey-2"])
@@ -260,7 +260,7 @@ class TestWeights:
 
 
 class TestWithoutACompiler:
-    """Sampling is slower and says so in one line; never an error unless the engine was asked for by name."""
+    """Sampling is slower and logs one line; it is an error only if the engine was requested by name."""
 
     @pytest.fixture(autouse=True)
     def broken(self, monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ CPU = torch.device("cpu")
 
 
 def test_the_lineage_has_equal_parameters():
-    """Within 15 %, as its table says."""
+    """Within 15 %, as in its table."""
     counts = [sum(p.numel() for p in BENCHMARK.lineage_model(name, CPU).parameters()) for name in BENCHMARK.LINEAGE]
     assert max(counts) <= 1.15 * min(counts)
 

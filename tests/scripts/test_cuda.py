@@ -49,7 +49,7 @@ def test_the_laws_of_the_device_are_chosen_by_its_name(monkeypatch, status, said
 
 
 def test_the_flops_of_a_step_are_three_times_those_of_a_forward_pass():
-    """Within a tenth: the input of the first layer wants no gradient."""
+    """Within a tenth: the input of the first layer needs no gradient."""
     result = CUDA.training(CUDA.World(torch.device("cpu")), True, 1)
     forward = CUDA.network(CUDA.GATED, CUDA.QUICK_IMAGE).decoder.forward_flops()
     assert result["gflop_per_image"] * 1e9 == pytest.approx(3 * forward, rel=0.1)

@@ -296,5 +296,5 @@ def test_the_configuration_is_kept_with_the_checkpoint(tmp_path):
     small_fit(tmp_path, steps=1)
     kept = yaml.safe_load((tmp_path / "last/config.yaml").read_text())
     assert kept.items() >= CONFIG.items()
-    assert kept["train"]["batch_size"] == 8  # what fit was given, whatever the caller's configuration says
+    assert kept["train"]["batch_size"] == 8  # the argument of fit overrides the caller's configuration
     assert kept["objective"]["beta"] == 1.0

@@ -78,7 +78,7 @@ def test_a_prior_never_learns_to_be_far_from_the_posterior():
 
 
 def test_a_posterior_that_does_not_depend_on_x_is_not_rewarded():
-    """However narrow, and however far from the prior: neither value nor gradient asks for less width."""
+    """Independent of the width and of the distance to the prior: neither value nor gradient rewards a smaller width."""
     shared = torch.tensor([0.01, 0.02], dtype=torch.double, requires_grad=True)
     loc = torch.full((NUM_OTHERS, 2), 5.0, dtype=torch.double)
     q = others = DiagonalNormal(loc, shared.expand_as(loc))
