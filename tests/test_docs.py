@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import pixelvae
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 BLOCK = re.compile(r"^(<!-- no-run -->\n)?```python([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -59,3 +61,9 @@ def test_the_build_of_the_pages_counts_its_warnings():
     (build,) = re.findall(r"mkdocs build .*", (ROOT / "Makefile").read_text())
     assert "--strict" in build
     assert "-q" not in build
+
+
+def test_the_page_of_the_api_has_every_public_name():
+    assert sorted(re.findall(r"^::: pixelvae\.(\w+)$", (ROOT / "docs/api.md").read_text(), re.MULTILINE)) == sorted(
+        set(pixelvae.__all__) - {"__version__"}
+    )
