@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_tensors(checkpoints, tmp_path):
     ("model", "options", "message"),
     [
         ("plain", {}, "no latents"),
-        ("vae", {"num_rows": 200}, "ask for fewer"),
+        ("vae", {"num_rows": 200}, "choose less"),
         ("vae", {"steps": 1}, "steps=1"),
         ("unlabelled", {"between": "classes"}, "not class-conditional"),
     ],

@@ -81,7 +81,7 @@ MISTAKES = [
     ("complete sounds", "use pixelvae speak"),
     ("complete vae --keep 1.5", "keep=1.5"),
     ("latents plain", "no latents"),
-    ("speak vae", "vae/best is no model of sounds; pixelvae sample draws pictures"),
+    ("speak vae", "vae/best is not a model of sounds; pixelvae sample draws pictures"),
     ("sample vae --trust no_such_module", "--trust no_such_module: there is no such module"),
     (f"{TRAIN} --trust no_such_module", "--trust no_such_module: there is no such module"),
     ("compare [digits/pixelvae]", "give one of --steps and --minutes"),

@@ -79,5 +79,5 @@ def test_mistakes_are_named(tmp_path, root):
 
 def test_pictures_are_refused(tmp_path):
     save_model(tmp_path / "best", small_model(), CONFIG, Progress())
-    with pytest.raises(ValueError, match="no model of sounds; pixelvae sample draws pictures"):
+    with pytest.raises(ValueError, match="not a model of sounds; pixelvae sample draws pictures"):
         run(tmp_path / "best")
