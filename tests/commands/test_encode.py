@@ -247,5 +247,5 @@ def test_a_model_without_latents_has_nats_only(run, tmp_path, checkpoints):
     assert list(rows(tmp_path / "t.csv")[0]) == ["path", "split", "class", "nats", "bits_per_dim", "kl"]
     assert not found.kl.any()
     for options in ({"clusters": 2}, {"neighbours": run / "data/test/red/0.png"}):
-        with pytest.raises(ValueError, match="no latents, which neighbours and clusters want"):
+        with pytest.raises(ValueError, match="no latents, which neighbours and clusters need"):
             command.main(checkpoints / "plain/best", out=tmp_path / "t.csv", **options)
