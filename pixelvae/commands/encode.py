@@ -82,7 +82,7 @@ def main(
         neighbours: A file; the files with the nearest latents are shown in OUT_neighbours.png.
         outliers: Number of files with the most nats to show in OUT_outliers.png.
         clusters: Number of clusters of latents; they are shown in OUT_clusters.png.
-        heat_maps: Number of pictures, spread from the fewest nats to the most, to show above the bits of their pixels in
+        heat_maps: Number of pictures, from the fewest nats to the most, to show above the bits of their pixels in
             OUT_heat_maps.png.
         seed: Seed of the draws of h and of k-means.
         on_error: raise an error that lists the files that cannot be read, or skip them.
