@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
 
-.PHONY: help install demo baselines test lint docs tensorboard benchmark clean
+.PHONY: help install demo baselines test lowest lint docs tensorboard benchmark clean
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/  —/'
 
@@ -21,6 +21,9 @@ baselines: install  ## what the demo's numbers stand beside (about 25 minutes)
 
 test: install    ## the whole suite
 	$(BIN)/python -m pytest
+
+lowest: install  ## the suite with the lowest version of every dependency
+	$(BIN)/python scripts/lowest.py
 
 lint: install    ## style, format and types
 	$(BIN)/ruff check .

@@ -38,17 +38,24 @@ def save_model(
     progress: Progress,
     training: Mapping[str, Any] | None = None,
 ) -> None:
-    """Replace a folder atomically by a checkpoint.
+    """Replace a folder atomically by a checkpoint, see :func:`checkpoint_files`. Its other content is removed.
+
+    Raises:
+        StorageError: If it cannot be written; the old checkpoint remains.
+    """
+    replace_folder(folder, checkpoint_files(model, config, progress, training))
+
+
+def checkpoint_files(
+    model: GenerativeModel, config: dict[str, Any], progress: Progress, training: Mapping[str, Any] | None = None
+) -> dict[str, bytes]:
+    """The files of a checkpoint by their names.
 
     Args:
-        folder: The folder, created if needed. Its other content is removed.
         model: The model whose weights are saved, on any device.
         config: The resolved configuration, of plain YAML types.
         progress: Progress of training, saved in the metadata of the weights.
         training: The complete training state, for exact resumption from training.pt; None omits the file.
-
-    Raises:
-        StorageError: If it cannot be written; the old checkpoint remains.
     """
     files = {"config.yaml": dump_yaml(config)}
     metadata = {"spec": json.dumps(model.spec._asdict()), "progress": json.dumps(progress._asdict())}
@@ -57,7 +64,7 @@ def save_model(
         torch.save(dict(training), buffer)
         files["training.pt"] = buffer.getvalue()
         metadata["training_sha256"] = hashlib.sha256(files["training.pt"]).hexdigest()
-    replace_folder(folder, files | {"model.safetensors": weights_bytes(model.state_dict(), metadata)})
+    return files | {"model.safetensors": weights_bytes(model.state_dict(), metadata)}
 
 
 def is_run(out: Path) -> bool:

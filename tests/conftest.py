@@ -68,3 +68,10 @@ def signals_as_in_a_terminal():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many laws (functions and examples of docstrings) and how many cases of them ran."""
+    ran = [r.nodeid for kind in ("passed", "failed") for r in terminalreporter.getreports(kind) if r.when == "call"]
+    laws = {name.partition("[")[0] for name in ran}
+    terminalreporter.write_line(f"{len(laws):,} laws in {len(ran):,} cases")

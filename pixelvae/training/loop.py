@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pixelvae.checkpoint import CheckpointError, Progress, load_training, save_model
+from pixelvae.checkpoint import CheckpointError, Progress, checkpoint_files, load_training
 from pixelvae.data.draws import generator
 from pixelvae.data.splits import BatchKey, DataSet
 from pixelvae.distributed import World
@@ -26,9 +26,11 @@ from pixelvae.models.assembly import configuration, how_to_open
 from pixelvae.models.base import GenerativeModel
 from pixelvae.progress import tqdm
 from pixelvae.ranges import MAX_COUNT, require_count
+from pixelvae.storage import replace_folder
 from pixelvae.training.batches import training_batches
 from pixelvae.training.callbacks import Callbacks, Observer
-from pixelvae.training.messages import announcement, dead_latents, diverged, postfix
+from pixelvae.training.fallback import Fallback
+from pixelvae.training.messages import announcement, dead_latents, postfix
 from pixelvae.training.objective import NUM_OTHERS, Objective
 from pixelvae.training.options import TrainingOptions
 from pixelvae.training.run_folder import Resume, check_changes, fingerprint, only_writer, remember, resumes
@@ -40,7 +42,6 @@ HEALTH_IMAGES = 1000
 
 READ_EVERY = 10
 """Steps between two reads of the measurements on an accelerator, because each read waits for the device."""
-
 
 AGREE_EVERY = 10
 """Steps between two checks of all ranks whether one of them has received a signal."""
@@ -119,7 +120,10 @@ def fit(
         if world.is_main:
             remember(out, trainer.step, changes)
         world.barrier()
-        stopped_by = loop.run(progress)
+        try:
+            stopped_by = loop.run(progress)
+        except TrainingDivergedError as error:
+            raise loop.fallback.restored(error) from error
     return Fitted(trainer.averaged_model, trainer.progress, stopped_by is not None, stopped_by)
 
 
@@ -133,7 +137,7 @@ class _Loop:
         self.log: Callable[[str], object] = lambda _: None
         self.shows = False
         self.origin = {"data_fingerprint": fingerprint(data), "num_processes": trainer.world.size}
-        self.validated = 0  # the step of the last scheduled validation
+        self.validated, self.fallback = 0, Fallback(out)  # the step of the last scheduled validation
         self.signals = Signals()
 
     def resume(self, *, accept_changes: bool) -> dict[str, Any]:
@@ -199,20 +203,16 @@ class _Loop:
         return agree and world.any(asked)
 
     def updates(self, batches: Iterator[tuple[Tensor, Tensor]]) -> list[StepRecord]:
-        """Update until the next read; on divergence, raise an error that suggests remedies."""
+        """Update until the next read."""
         since, measured = time.perf_counter(), [self.trainer.update(*next(batches), self.others)]
         while len(measured) < self.read_every and not self.is_due():
             measured.append(self.trainer.update(*next(batches), self.others))
-        try:
-            return self.trainer.read(measured, since=since)
-        except TrainingDivergedError as error:
-            raise diverged(str(error), self.out) from error
+        return self.trainer.read(measured, since=since)
 
     def is_validation_due(self) -> bool:
         """Whether the current step has a scheduled validation that has not run yet."""
         step, training = self.trainer.step, self.trainer.training
-        scheduled = step > 0 and (step == training.steps or step % training.validate_every == 0)
-        return scheduled and self.validated != step
+        return step > 0 and self.validated != step and (step == training.steps or step % training.validate_every == 0)
 
     def others(self) -> tuple[Tensor, Tensor]:
         """Random training examples of this step, the same on every rank: see :class:`Objective`."""
@@ -241,7 +241,7 @@ class _Loop:
                     max_images=trainer.training.validation_images,
                 )
             if not math.isfinite(bounds.elbo):
-                raise diverged(f"at step {trainer.step:,}: the validation bound is {bounds.elbo} nats", self.out)
+                raise TrainingDivergedError(f"at step {trainer.step:,}: the validation bound is {bounds.elbo} nats")
             held = trainer.objective.is_held(bounds.kl)
             if held and bounds.elbo > trainer.best_elbo:
                 trainer.best_elbo = bounds.elbo
@@ -252,6 +252,8 @@ class _Loop:
                 with self.signals.abandoning(alone):
                     self.examine(model, bounds)
             self.validated = trainer.step
+            if trainer.world.is_main:
+                self.fallback.keep(trainer.step, self.files(resumable=True))
             with self.signals.abandoning(alone):
                 self.notify(methodcaller("on_validation", trainer.step, model, bounds))
         except AbandonedError:
@@ -283,15 +285,16 @@ class _Loop:
 
     def save_last(self) -> None:
         """Save the averaged weights and the training state in one atomic operation."""
-        for weights in (self.trainer.model, self.trainer.averaged_model):
-            if not all(bool(parameter.isfinite().all()) for parameter in weights.parameters()):
-                raise diverged(f"after step {self.trainer.step}: the weights are not finite", self.out)
-        if self.trainer.world.is_main:
-            self.save("last", self.trainer.state_dict() | self.origin | {"validated": self.validated})
+        self.trainer.require_finite_weights()
+        self.save("last", resumable=True)
         self.trainer.world.barrier()
 
-    def save(self, name: str, training: dict[str, Any] | None = None) -> None:
+    def save(self, name: str, *, resumable: bool = False) -> None:
         """Save the averaged weights as a checkpoint."""
         if self.trainer.world.is_main:
-            model, progress = self.trainer.averaged_model, self.trainer.progress
-            save_model(self.out / name, model, self.config, progress, training)
+            replace_folder(self.out / name, self.files(resumable=resumable))
+
+    def files(self, *, resumable: bool) -> dict[str, bytes]:
+        """The files of a checkpoint of the current step."""
+        training = self.trainer.state_dict() | self.origin | {"validated": self.validated} if resumable else None
+        return checkpoint_files(self.trainer.averaged_model, self.config, self.trainer.progress, training)

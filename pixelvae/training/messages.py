@@ -33,10 +33,10 @@ def postfix(record: StepRecord) -> str:
     )
 
 
-def diverged(reason: str, out: Path) -> TrainingDivergedError:
-    """The error for a diverged run, with its finite checkpoints and remedies."""
+def diverged(reason: str, out: Path, last: str) -> TrainingDivergedError:
+    """The error for a diverged run, with its checkpoints and remedies; ``last`` says what the last one is."""
     good = []
-    for name, what in (("best", "the best by validation"), ("last", "the last with finite weights")):
+    for name, what in (("best", "the best by validation"), ("last", last)):
         if (out / name).is_dir():
             good.append(f"{out / name} (step {load_progress(out / name).step:,}) is {what}")
     return TrainingDivergedError(

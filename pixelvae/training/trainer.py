@@ -144,6 +144,12 @@ class Trainer:
         if self.multiplier is not None and state["multiplier"] is not None:
             self.multiplier.load_state_dict(state["multiplier"])
 
+    def require_finite_weights(self) -> None:
+        """Raise TrainingDivergedError unless all weights are finite, the averaged ones too."""
+        for weights in (self.model, self.averaged_model):
+            if not all(bool(parameter.isfinite().all()) for parameter in weights.parameters()):
+                raise TrainingDivergedError(f"after step {self.step}: the weights are not finite")
+
     def noise(self, batch_size: int) -> Tensor:
         """This rank's rows of the noise of the joint batch, which depends on seed and step only."""
         joint = self.model.draw_noise(batch_size * self.world.size, generator(self.seed, self.step))

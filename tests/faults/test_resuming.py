@@ -14,7 +14,16 @@ import pytest
 import torch
 import yaml
 
-from pixelvae.checkpoint import CheckpointError, Progress, is_run, load, load_config, load_training, save_model
+from pixelvae.checkpoint import (
+    CheckpointError,
+    Progress,
+    is_run,
+    load,
+    load_config,
+    load_progress,
+    load_training,
+    save_model,
+)
 from pixelvae.data import Digits
 from pixelvae.reporting.tensorboard import TensorBoardObserver
 from pixelvae.training import loop
@@ -268,9 +277,46 @@ def test_divergence_names_the_checkpoints_that_are_good_and_keeps_them(tmp_path)
     with pytest.raises(TrainingDivergedError) as caught:
         small_fit(tmp_path, data=DATA, model=model, steps=12, observer=At(7, poison))
     assert f"{tmp_path}/best (step 4) is the best by validation" in str(caught.value)
-    assert f"{tmp_path}/last (step 6) is the last with finite weights" in str(caught.value)
+    assert f"{tmp_path}/last (step 4) is the last with a finite validation" in str(caught.value)
     load(tmp_path / "best")
     load(tmp_path / "last")
+
+
+def test_a_diverged_run_goes_back_to_its_last_finite_validation_and_resumes_from_there(tmp_path):
+    """Later checkpoints have finite weights from which training diverges again."""
+    whole = small_fit(tmp_path / "whole", data=DATA, steps=12)
+    model = small_model()
+
+    def spoil():
+        with torch.no_grad():
+            model.decoder.head.bias.fill_(1e30)  # finite, and saved at step 6
+
+    def poison():
+        with torch.no_grad():
+            model.decoder.head.bias.fill_(float("nan"))
+
+    class Twice(At):
+        def on_step(self, record):
+            super().on_step(record)
+            if record.step == 7:
+                poison()
+
+    with pytest.raises(TrainingDivergedError, match=r"last \(step 4\) is the last with a finite validation"):
+        small_fit(tmp_path / "parts", data=DATA, model=model, steps=12, observer=Twice(5, spoil))
+    assert load_progress(tmp_path / "parts/last").step == 4
+    resumed = small_fit(tmp_path / "parts", data=DATA, steps=12, resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), whole.model.parameters(), strict=True))
+
+
+def test_before_any_validation_the_last_checkpoint_has_finite_weights(tmp_path):
+    model = small_model()
+
+    def poison():
+        with torch.no_grad():
+            model.decoder.head.bias.fill_(float("nan"))
+
+    with pytest.raises(TrainingDivergedError, match=r"last \(step 3\) is the last with finite weights"):
+        small_fit(tmp_path, data=DATA, model=model, steps=12, validate_every=100, observer=At(4, poison))
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
