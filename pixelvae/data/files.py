@@ -224,13 +224,20 @@ def _read_csv(path: Path, files: set[str]) -> dict[str, SplitName]:
             raise ValueError(f"splits: {path}, line {line}: want the columns path and split in every line")
         name = name.replace("\\", "/").removeprefix("./")
         if split.strip().lower() not in _SPLIT_FOLDERS:
-            raise ValueError(f"splits: {path}, line {line}: split {split!r}; want train, validation or test")
+            raise ValueError(f"splits: {path}, line {line}: split {short(split)!r}; want train, validation or test")
         if name not in files:
-            raise ValueError(f"splits: {path}, line {line}: {name} is not among the {len(files)} files of the folder")
+            raise ValueError(
+                f"splits: {path}, line {line}: {short(name)} is not among the {len(files)} files of the folder"
+            )
         if name in given:
             raise ValueError(f"splits: {path}, line {line}: {name} comes twice")
         given[name] = _SPLIT_FOLDERS[split.strip().lower()]
     return given
+
+
+def short(text: str) -> str:
+    """A text for a message: at most 200 characters of it."""
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _class_of(file: str, has_split_folders: bool) -> str | None:

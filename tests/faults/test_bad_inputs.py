@@ -5,6 +5,7 @@ import random
 import pytest
 
 from load_script import load_script
+from pixelvae.data.files import divide
 
 bad_inputs = load_script("bad_inputs")
 
@@ -26,6 +27,14 @@ def test_an_absurd_option_is_one_line_and_exit_code_2(checkpoints, tmp_path):
         folder = tmp_path / str(seed)
         folder.mkdir()
         bad_inputs.option(tmp_path, random.Random(seed), folder)
+
+
+def test_a_message_quotes_the_beginning_of_a_long_name_alone(tmp_path):
+    for row in (f"{'9' * 5000}.png,train", f"a.png,{'9' * 5000}"):
+        (tmp_path / "splits.csv").write_text(f"path,split\n{row}\n")
+        with pytest.raises(ValueError, match=r"line 2: .*999\.\.\.") as caught:
+            divide(tmp_path, ["a.png"], "splits.csv")
+        assert len(str(caught.value)) < 500
 
 
 def test_a_wrong_message_is_seen():
