@@ -23,6 +23,7 @@ from pixelvae.evaluation.per_image import ELBO, PerImage, read_per_image, requir
 from pixelvae.evaluation.probes import probe_latents
 from pixelvae.hub import name_of
 from pixelvae.models.base import GenerativeModel
+from pixelvae.ranges import MAX_COUNT, require_count
 from pixelvae.reporting.hyperparameters import write_metrics
 from pixelvae.reporting.provenance import command_line, write_provenance
 from pixelvae.storage import write_json
@@ -74,6 +75,8 @@ def main(
     """
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split={split!r}; wanted train, validation or test")
+    if iwae_images is not None:
+        require_count("iwae_images", iwae_images, most=MAX_COUNT)
     if train_elbo < 0:
         raise ValueError(f"train_elbo={train_elbo}; wanted 0 or more images of the train split")
     other = None if against is None else read_per_image(against)

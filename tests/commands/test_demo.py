@@ -19,4 +19,5 @@ def test_it_trains_evaluates_draws_and_publishes(tmp_path, monkeypatch, capsys):
     names = {path.name for path in (tmp_path / "published").iterdir()}
     assert names >= {"metrics.json", "config.yaml", "environment.txt", "samples.png", "completions.png"}
     metrics = json.loads((tmp_path / "published/metrics.json").read_text())
+    assert metrics["num_importance_samples"] == 2
     assert f"{-metrics['elbo_nats']:.2f}" in capsys.readouterr().out

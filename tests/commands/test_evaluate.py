@@ -99,6 +99,8 @@ def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, monkeypatc
         run(tmp_path, "--latents=true", "--split=train")
     with pytest.raises(ValueError, match="probe_images=5; wanted at least 100"):
         run(tmp_path, "--latents=true", "--probe_images=5")
+    with pytest.raises(ValueError, match="iwae_images=-1; wanted a whole number of at least 1"):
+        run(tmp_path, "--iwae_images=-1")
     with pytest.raises(ValueError, match="agreement_images=-1; wanted 0 or more"):
         run(tmp_path, "--latents=true", "--agreement_images=-1")
     data = small_data()

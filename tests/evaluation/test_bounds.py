@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pixelvae import AutoregressiveModel, Categorical, DataSpec, VectorContext, WaveNet
-from pixelvae.data import BatchKey, spread
+from pixelvae.data import BatchKey, sequential, spread
 from pixelvae.data.audio import AudioSplit, Recording
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound, evaluate_importance_weighted
@@ -82,6 +82,19 @@ def test_more_importance_samples_tighten_the_bound(held_out, world):
     )
     assert one == pytest.approx(elbo, abs=0.3)
     assert one < four < many
+
+
+def test_the_importance_weighted_bound_is_the_log_of_the_mean_weight(held_out, world):
+    """By hand, from the weights of each batch."""
+    model, expected = small_model().to(world.device).eval(), []
+    for i, key in enumerate(sequential(held_out, 100)):
+        x, y = held_out[key]
+        source = torch.Generator().manual_seed(3 + i)
+        with torch.no_grad():
+            log_weights = model.log_weights(x, y, num_samples=4, generator=source).double()
+        expected.append(log_weights.exp().mean(0).log())
+    found = evaluate_importance_weighted(model, held_out, num_samples=4, seed=3, world=world, batch_size=100)
+    assert found.log_px == pytest.approx(torch.cat(expected).mean().item(), abs=1e-4)
 
 
 def test_exactly_as_many_importance_samples_are_drawn_as_asked_for(held_out, monkeypatch, world):
