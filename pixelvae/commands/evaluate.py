@@ -75,8 +75,7 @@ def main(
     """
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split={split!r}; wanted train, validation or test")
-    if iwae_images is not None:
-        require_count("iwae_images", iwae_images, most=MAX_COUNT)
+    require_count("iwae_images", 1 if iwae_images is None else iwae_images, most=MAX_COUNT)
     if train_elbo < 0:
         raise ValueError(f"train_elbo={train_elbo}; wanted 0 or more images of the train split")
     other = None if against is None else read_per_image(against)
