@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pixelvae import Digits
-from pixelvae.data import BatchKey, DataSpec
+from pixelvae.data import BatchKey, DataSpec, spread
 from pixelvae.evaluation import agreement
 from pixelvae.evaluation.agreement import Classifier, accuracy, reconstruction_agreement, train_classifier
 from pixelvae.models.assembly import build
@@ -80,6 +80,13 @@ def test_a_draw_depends_on_its_image_and_not_on_the_batch(monkeypatch):
         reconstruction_agreement(model, classifier, split, seed=5, device=CPU, max_images=10)
     assert [len(drawn) for drawn in seen.values()] == [1, 4]
     assert torch.equal(torch.cat(seen[10], 1), torch.cat(seen[3], 1))
+
+
+def test_some_images_are_spread_over_the_split(monkeypatch):
+    model, split, seen = small_model().eval(), small_data().test, []
+    monkeypatch.setattr(agreement, "reconstruct", lambda _, x, **__: seen.append(x) or x[None])
+    reconstruction_agreement(model, Classifier(split.spec).eval(), split, seed=0, device=CPU, max_images=10)
+    assert torch.equal(torch.cat(seen), split.images(spread(len(split), 10)))
 
 
 @pytest.mark.parametrize("spec", [DataSpec((1, 40), 16, (10,)), DataSpec((1, 8, 8), 2)])

@@ -68,6 +68,23 @@ def test_held_out_training_examples_choose_and_do_not_fit(monkeypatch):
     assert scored == [(180, 20), (200, 50)] * 2
 
 
+def test_the_penalty_is_chosen_on_examples_that_do_not_fit_it(monkeypatch):
+    from sklearn.pipeline import Pipeline
+
+    scored, score = [], Pipeline.score
+
+    def seen(self, x, y):
+        scored.append(len(x))
+        return score(self, x, y)
+
+    monkeypatch.setattr(Pipeline, "score", seen)
+    rng = np.random.default_rng(0)
+    features, y = rng.normal(size=(200, 3)).astype(np.float32), np.arange(200) % 2
+    probe(features, y, features[:50], y[:50])
+    assert set(scored[:-1]) == {20}
+    assert scored[-1] == 50
+
+
 def test_whitening_takes_mean_and_covariance_of_train():
     rng = np.random.default_rng(0)
     train = rng.normal(3, 2, size=(500, 4)).astype(np.float32)

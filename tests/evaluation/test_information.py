@@ -1,5 +1,6 @@
 """What the latents are worth, measured where the answer is known."""
 
+import itertools
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from pixelvae.evaluation import information as latents
 from pixelvae.evaluation.information import (
     active_units,
     aggregate_log_prob,
+    effective_rank,
     encode_split,
     latent_health,
     latent_information,
@@ -166,3 +168,12 @@ def test_units_at_rest_or_no_information_are_each_enough_to_be_dead():
     for active, nats, dead in [(moving, 3.0, False), (moving, 0.09, True), (still, 3.0, True)]:
         information = health.mutual_information._replace(nats=nats)
         assert health._replace(active=active, mutual_information=information).is_dead is dead
+
+
+def test_the_effective_rank_counts_equal_axes():
+    """Three axes of one variance are 3, whatever the rotation; shares of 1/2, 1/4 and 1/4 are 2^1.5."""
+    rotation = torch.linalg.qr(torch.randn(5, 5, dtype=torch.double))[0]
+    corners = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=3)), dtype=torch.double)
+    for scale, rank in (((1, 1, 1), 3.0), ((2**0.5, 1, 1), 2**1.5)):
+        means = (corners * torch.tensor(scale, dtype=torch.double)) @ rotation[:3]
+        assert effective_rank(means) == pytest.approx(rank, rel=1e-6)
