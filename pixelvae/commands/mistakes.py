@@ -108,4 +108,4 @@ def _wanted(types: Collection[str]) -> str:
             words.append(TYPES.get(named[1], named[1]))
         else:
             words.append(text)
-    return " or ".join(sorted(dict.fromkeys(words), key="null".__eq__))  # null comes last
+    return " or ".join(sorted(dict.fromkeys(words), key=lambda word: word == "null"))  # null comes last
