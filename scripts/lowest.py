@@ -29,7 +29,7 @@ def main(environment: Path = Path("build/lowest"), tests: list[str] | None = Non
         subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", *pinned(), "--editable", ROOT], check=True)
     # Old libraries warn of what newer ones that they build on will drop; that is no fault of ours.
-    command = [python.absolute(), "-m", "pytest", "-W", "ignore::DeprecationWarning", *(tests or [])]
+    command = [str(python.absolute()), "-m", "pytest", "-W", "ignore::DeprecationWarning", *(tests or [])]
     subprocess.run(command, cwd=ROOT, check=True)
 
 
