@@ -42,6 +42,7 @@ tensorboard: install  ## look at the runs in a browser
 
 benchmark: install  ## speed, by ratios within one run
 	$(BIN)/python scripts/benchmark_training.py
+	$(BIN)/python scripts/benchmark_growth.py
 	$(BIN)/python scripts/benchmark.py
 
 clean:           ## remove runs and caches, keep the environment

@@ -72,8 +72,8 @@ def test_what_the_latents_are_worth_is_what_was_measured():
 
 def test_the_page_of_speed_holds_the_measured_numbers():
     page, results = (ROOT / "docs/speed.md").read_text(), ROOT / "results/benchmark"
-    sampling, training, family = (
-        json.loads((results / f"{name}.json").read_text()) for name in ("sampling", "training", "family")
+    sampling, training, family, growth = (
+        json.loads((results / f"{name}.json").read_text()) for name in ("sampling", "training", "family", "growth")
     )
     expected = [
         f"| {row['case']} | {row['batch']} | {row['eager_speedup']:,.0f}x | {row['compiled_speedup']:,.0f}x |"
@@ -88,6 +88,14 @@ def test_the_page_of_speed_holds_the_measured_numbers():
     expected += [f"{ms:.2f} ms at batch {size}" for size, ms in training["ms_per_image_by_batch"].items()]
     (wavenet,) = (row for row in family["sampling"] if row["case"] == "wavenet" and row["batch"] == 64)
     expected += [f"{wavenet['compiled_sites_per_second']:,.0f} samples a second"]
+    expected += [
+        f"| {row['image']}x{row['image']}, {row['layers']} layers, {row['channels']} channels | {row['step_in_base']:.2f} | "
+        f"{row['sample_in_base']:.2f} | {row['kept_mb_per_image']:.1f} |"
+        for row in growth["growth"]
+    ]
+    first, second = growth["profile"].values()
+    expected += [f"| {part} | {100 * first[part]:.0f} % | {100 * second[part]:.0f} % |" for part in first]
+    expected += [f"| {row['batch']} | {row['images_per_second']:,.0f} |" for row in growth["pictures"]]
     assert [words for words in expected if words not in page] == []
     fastest = next(
         row for row in sampling["rows"] if row["case"] == "28x28, 2 levels, 32 latents" and row["batch"] == 64

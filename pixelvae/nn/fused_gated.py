@@ -222,6 +222,7 @@ def _gradients(inputs: list[Tensor], first: bool) -> list[Tensor]:
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    ctx.set_materialize_grads(False)  # the kept maps have no gradients
     ctx.save_for_backward(*inputs[:-1], *output[-len(KEPT) :])
     ctx.kernel, ctx.shape = inputs[-1], output[OUTPUTS.index("y")].shape
 
