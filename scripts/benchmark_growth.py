@@ -1,4 +1,4 @@
-"""What a training step consists of, what it keeps in memory, and how cost grows: ``python scripts/benchmark_growth.py``.
+"""Parts of a training step, its memory, and how cost grows: ``python scripts/benchmark_growth.py``.
 
 The network is that of ``scripts/benchmark.py``. One of its sizes changes at a time: image, layers or channels.
 """

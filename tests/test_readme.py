@@ -89,8 +89,8 @@ def test_the_page_of_speed_holds_the_measured_numbers():
     (wavenet,) = (row for row in family["sampling"] if row["case"] == "wavenet" and row["batch"] == 64)
     expected += [f"{wavenet['compiled_sites_per_second']:,.0f} samples a second"]
     expected += [
-        f"| {row['image']}x{row['image']}, {row['layers']} layers, {row['channels']} channels | {row['step_in_base']:.2f} | "
-        f"{row['sample_in_base']:.2f} | {row['kept_mb_per_image']:.1f} |"
+        f"| {row['image']}x{row['image']}, {row['layers']} layers, {row['channels']} channels "
+        f"| {row['step_in_base']:.2f} | {row['sample_in_base']:.2f} | {row['kept_mb_per_image']:.1f} |"
         for row in growth["growth"]
     ]
     first, second = growth["profile"].values()
