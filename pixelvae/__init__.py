@@ -2,7 +2,7 @@
 
 from pixelvae.checkpoint import CheckpointError, load, load_data
 from pixelvae.compression.archive import compress, decompress
-from pixelvae.context import Context, SpatialContext, TemporalContext, VectorContext
+from pixelvae.context import Context, PositionContext, SpatialContext, TemporalContext, VectorContext
 from pixelvae.data import (
     CIFAR10,
     KMNIST,
@@ -71,6 +71,7 @@ __all__ = [
     "Objective",
     "PixelCNN",
     "PixelVAE",
+    "PositionContext",
     "Prior",
     "RowLSTM",
     "Run",

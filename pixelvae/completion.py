@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pixelvae.boundary import Labels, require_batch, require_known, require_seed
+from pixelvae.context import of_batch
 from pixelvae.data.spec import ABSENT
 from pixelvae.decoders.base import StepperKind
 from pixelvae.generation import generators, uniforms
@@ -78,7 +79,7 @@ def complete_in_rounds(
             if model.has_latents:
                 sources = generators(seed + 2 * i * len(x), len(x))
                 h = model.posterior(x, labels).rsample(torch.cat([model.draw_noise(1, g) for g in sources]))
-            context = model.context(h, labels)
+            context = of_batch(model.context(h, labels), len(x))
         u = uniforms(model, generators(seed + (2 * i + 1) * len(x), len(x)))
         parts = model.decoder, model.likelihood, context, u
         x = fill(*parts, x=x, known=known, stepper=stepper, progress=progress).x

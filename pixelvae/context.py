@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -111,6 +112,42 @@ class SpatialContext(Context):
         return context
 
 
+class PositionContext(Context):
+    r"""A learnt map of positions, plus a projection of latents and labels, if there are any.
+
+    .. math:: c_s = e_s + V^\top [h, y]
+
+    A small window without latents cannot tell where in the image it is. The gain from latents is measured against
+    the same window with this map, because a :class:`SpatialContext` encodes the position, too.
+
+    Reference:
+        Image Transformer (Parmar et al., 2018), section 3.1, learnt position embeddings.
+        https://arxiv.org/abs/1802.05751
+
+    Args:
+        spec: Shape of the data and its kinds of label.
+        latent_dim: Width of h, 0 without latents.
+        channels: D, the channels of the map.
+
+    Shape:
+        h: (B, latent_dim); y: (B, L).  Returns (B, D, *S), or (1, D, *S) without latents and labels.
+    """
+
+    def __init__(self, spec: DataSpec, latent_dim: int, *, channels: int = 16) -> None:
+        super().__init__(spec, latent_dim)
+        require_count("channels", channels)
+        self.context_dim = channels
+        self.positions = nn.Parameter(torch.randn(channels, *spec.sites))
+        self.linear = nn.Linear(self.input_dim, channels, bias=False) if self.input_dim else None
+
+    def forward(self, h: Tensor | None, y: Tensor | None = None) -> Tensor:
+        """h: (B, latent_dim) or None; y: (B, L) integers or None -> (B, D, *S), or (1, D, *S)."""
+        if self.linear is None:
+            return self.positions[None]
+        vector = self.linear(self.join(h, y))
+        return self.positions + vector.unflatten(1, (-1, *[1] * (self.positions.dim() - 1)))
+
+
 class TemporalContext(Context):
     r"""A series m(h) of the sound's length, from a small upsampling network: WaveNet's local conditioning.
 
@@ -167,6 +204,11 @@ class TemporalContext(Context):
         for stretch in self.stretches:
             context = stretch(F.silu(context))
         return context[..., : self.length]
+
+
+def of_batch(context: Tensor | None, batch_size: int) -> Tensor | None:
+    """The context of every example, (B, D, ...); a context of one row is that of all examples."""
+    return context if context is None or len(context) == batch_size else context.expand(batch_size, *context.shape[1:])
 
 
 def _require_inputs(context: Context) -> None:

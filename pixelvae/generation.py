@@ -20,7 +20,7 @@ from pixelvae.boundary import (
     require_sources,
     require_temperature,
 )
-from pixelvae.context import Context
+from pixelvae.context import Context, of_batch
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.decoders.base import Decoder, StepperKind
 from pixelvae.devices import send
@@ -109,7 +109,7 @@ def _decode(
     """:func:`decode` for checked arguments."""
     u = uniforms(model, sources)
     with torch.inference_mode():
-        context = model.context(h, y)
+        context = of_batch(model.context(h, y), len(u))
     decoder, likelihood = model.decoder, model.likelihood
     return fill(decoder, likelihood, context, u, temperature=temperature, stepper=stepper, progress=progress).x
 
@@ -225,7 +225,7 @@ def complete(
     with torch.inference_mode():
         if h is None and model.has_latents:
             h = model.posterior(x, labels).mean
-        context = model.context(h, labels)
+        context = of_batch(model.context(h, labels), len(u))
     decoder, likelihood = model.decoder, model.likelihood
     return fill(decoder, likelihood, context, u, x=x, known=known, stepper=stepper, progress=progress).x
 
@@ -246,7 +246,7 @@ def score(
     x, labels = require_batch(x, y, model.spec, model.device)
     h = require_latents(h, model.latent_dim, len(x), model.device, model.dtype)
     with torch.inference_mode():
-        context = model.context(h, labels)
+        context = of_batch(model.context(h, labels), len(x))
     return log_probs(model.decoder, model.likelihood, context, x, stepper=stepper).flatten(1).sum(1)
 
 

@@ -72,7 +72,7 @@ def main(out: Path = Path("results/benchmark/growth.json"), repeats: int = 5, th
     """
     keep_freed_memory()
     torch.set_num_threads(threads)
-    result = {"profile": profiles(), "growth": growth(repeats), "pictures": pictures(repeats)}
+    result: dict[str, Any] = {"profile": profiles(), "growth": growth(repeats), "pictures": pictures(repeats)}
     result |= {"batch_size": BATCH_SIZE, "profile_batch_size": PROFILE_BATCH, "repeats": repeats, "threads": threads}
     result |= {"environment": environment(), "command": command_line()}
     write_json(out, result)

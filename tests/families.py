@@ -21,6 +21,7 @@ from pixelvae import (
     GatedPixelCNN,
     HierarchicalPrior,
     PixelCNN,
+    PositionContext,
     RowLSTM,
     SpatialContext,
     StandardNormal,
@@ -351,6 +352,8 @@ ENCODERS = {  # name: (spec, latent_dim) -> Encoder, and a spec
 CONTEXTS = {  # name: (spec, latent_dim) -> Context, and a spec
     "vector": (VectorContext, DataSpec((1, 5, 4), 2)),
     "vector-labels": (VectorContext, DataSpec((1, 6), 2, (2, 3))),
+    "position": (partial(PositionContext, channels=3), DataSpec((1, 7, 5), 2)),
+    "position-labels": (partial(PositionContext, channels=4), DataSpec((1, 10), 2, (2, 3))),
     "spatial": (partial(SpatialContext, channels=(4, 3, 3)), DataSpec((1, 7, 5), 2)),
     "spatial-labels": (partial(SpatialContext, channels=(4, 3)), DataSpec((3, 4, 4), 2, (2, 3))),
     "spatial-one_size": (partial(SpatialContext, channels=(3,)), DataSpec((1, 3, 3), 2)),

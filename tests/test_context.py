@@ -1,11 +1,23 @@
 """What makes a context: the laws of every member of the family."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+import pixelvae as pv
 from families import CONTEXTS, by_name, random_labels
-from pixelvae import DataSpec, SpatialContext, TemporalContext, VectorContext
+from pixelvae import (
+    AutoregressiveModel,
+    Categorical,
+    DataSpec,
+    GatedPixelCNN,
+    PositionContext,
+    SpatialContext,
+    TemporalContext,
+    VectorContext,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 every_context = pytest.mark.parametrize(("make", "spec"), **by_name(CONTEXTS))
@@ -114,3 +126,27 @@ def test_a_temporal_context_is_its_formula():
     for layer in context.stretches:
         found = F.conv_transpose1d(F.silu(found), layer.weight, layer.bias, stride=4, padding=2)
     torch.testing.assert_close(context(h), found[..., :37], rtol=0, atol=1e-12)
+
+
+def test_positions_alone_are_the_context_of_all_examples():
+    """A small window with positions is a model of its own: bound, score, samples and completions agree."""
+    spec = DataSpec((1, 4, 5), 2)
+    model = AutoregressiveModel(
+        spec,
+        likelihood=Categorical,
+        decoder=partial(GatedPixelCNN, num_layers=2, channels=6, first_kernel_size=3),
+        context=partial(PositionContext, channels=3),
+    ).eval()
+    assert model.context(None, None).shape == (1, 3, 4, 5)
+    x = torch.randint(2, (6, *spec.shape))
+    bound = model(x).log_px
+    assert bound.allclose(model.score(x))
+    with torch.no_grad():
+        model.context.positions += 1
+    assert not model(x).log_px.allclose(bound)
+    for stepper in ("full", "eager"):
+        assert model.sample(6, seed=0, stepper=stepper).equal(model.sample(6, seed=0))
+    known = torch.zeros_like(x, dtype=torch.bool)
+    assert model.complete(x, known, seed=0).equal(model.sample(6, seed=0))
+    model.float()
+    assert pv.decompress(model, pv.compress(model, x))[0].equal(x)

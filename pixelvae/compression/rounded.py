@@ -50,7 +50,7 @@ class Rounded:
     """
 
     def __init__(self, model: GenerativeModel) -> None:
-        self.conditional = model.has_latents or bool(model.spec.num_classes)
+        self.conditional = model.context.context_dim > 0
         self.context, self.decoder = in_float64(model.context), in_float64(model.decoder)
         self.encoder = in_float64(model.encoder) if isinstance(model, PixelVAE) else None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pixelvae.context import Context, SpatialContext, TemporalContext, VectorContext
+from pixelvae.context import Context, PositionContext, SpatialContext, TemporalContext, VectorContext
 from pixelvae.data.spec import DataSpec
 from pixelvae.data.splits import DataSet
 from pixelvae.decoders.base import Decoder
@@ -33,7 +33,7 @@ CLASSES: Mapping[str, Sequence[type]] = {
     "decoder": (DiagonalBiLSTM, Factorised, GatedPixelCNN, PixelCNN, RowLSTM, WaveNet),
     "encoder": (ConvEncoder, WaveEncoder),
     "prior": (FlowPrior, HierarchicalPrior, StandardNormal, VampPrior),
-    "context": (SpatialContext, TemporalContext, VectorContext),
+    "context": (PositionContext, SpatialContext, TemporalContext, VectorContext),
 }
 """The parts of a model, and the classes that a configuration may choose for each."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pixelvae import generation
 from pixelvae.boundary import Labels, require_batch, require_latents, require_sources
-from pixelvae.context import Context
+from pixelvae.context import Context, of_batch
 from pixelvae.data.spec import ABSENT, DataSpec
 from pixelvae.decoders.base import Decoder
 from pixelvae.devices import send
@@ -255,7 +255,7 @@ class GenerativeModel(nn.Module, ABC):
     def _log_px(self, x: Tensor, h: Tensor | None, y: Tensor | None) -> Tensor:
         """:meth:`log_px` for checked arguments."""
         present, x = (x != ABSENT).all(1), x.clamp(min=0)  # absent sites come last, so no other site depends on them
-        params = self.decoder(x, self.context(h, y))  # (B, P, *S)
+        params = self.decoder(x, of_batch(self.context(h, y), len(x)))  # (B, P, *S)
         return self.likelihood.log_prob(params, x).where(present, 0).flatten(1).sum(1)
 
     def _checked_noise(self, noise: Tensor | torch.Generator | None, n: int) -> Tensor:
