@@ -1,0 +1,41 @@
+"""Models in the repository: their weights print the published numbers again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import pixelvae as pv
+from pixelvae.distributed import World
+from pixelvae.evaluation.bounds import evaluate_bound
+
+RESULTS = Path(__file__).parent.parent / "results"
+SHIPPED = sorted(path.parent.relative_to(RESULTS).as_posix() for path in RESULTS.glob("*/*/model.safetensors"))
+OF_DIGITS = [name for name in SHIPPED if name.startswith("digits/")]  # scikit-learn brings the data
+
+
+def test_the_repository_holds_models():
+    assert {"fashion_mnist/pixelvae_mixture_wide", "digits/standard_normal"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_model_opens_by_its_name(name):
+    """And its parameters are as many as its results say."""
+    model = pv.load(name)
+    metrics = json.loads((RESULTS / name / "metrics.json").read_text())
+    assert sum(p.numel() for p in model.parameters()) == metrics["num_parameters"]
+    x = torch.randint(model.spec.levels, (2, *model.spec.shape))
+    assert model(x, torch.zeros(2, len(model.spec.num_classes), dtype=torch.long)).elbo.isfinite().all()
+
+
+@pytest.mark.parametrize("name", OF_DIGITS)
+def test_its_weights_print_its_number_again(name):
+    """The bound of every test image is the one beside the weights."""
+    model, data = pv.load(name), pv.load_data(RESULTS / name)
+    metrics = json.loads((RESULTS / name / "metrics.json").read_text())
+    bounds = evaluate_bound(model, data.test, seed=metrics["seed"], world=World(torch.device("cpu")))
+    assert bounds.elbo == pytest.approx(metrics["elbo_nats"], abs=0.01)
+    kept = load_file(RESULTS / name / "per_image.safetensors")
+    assert float(kept["elbo.nats"].mean()) == pytest.approx(metrics["elbo_nats"], abs=0.01)
