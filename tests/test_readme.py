@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -68,6 +69,16 @@ def test_what_the_latents_are_worth_is_what_was_measured():
     ]
     text = " ".join(RESULTS.split())
     assert [words for words in said if words not in text] == []
+
+
+@pytest.mark.parametrize("prior", ["hierarchical_prior", "vamp_prior", "flow_prior"])
+def test_paired_differences_of_priors_are_those_of_their_images(prior):
+    kept = [load_file(ROOT / f"results/digits/{name}/per_image.safetensors") for name in (prior, "standard_normal")]
+    assert kept[0]["elbo.checksums"].equal(kept[1]["elbo.checksums"])
+    difference = kept[0]["elbo.nats"] - kept[1]["elbo.nats"]
+    assert f"{difference.mean():.2f} ± {difference.std() / len(difference) ** 0.5:.2f}" in RESULTS
+    weighted = kept[0]["importance_weighted.nats"] - kept[1]["importance_weighted.nats"]
+    assert abs(weighted.mean()) < 1.6 * weighted.std() / len(weighted) ** 0.5
 
 
 def test_the_page_of_speed_holds_the_measured_numbers():
