@@ -106,7 +106,7 @@ def step_of(make: Callable[[], GenerativeModel], arm: Arm, batch_size: int = BAT
         if isinstance(layer, GatedLayer):
             if arm.fused and not layer.fused:
                 raise RuntimeError(
-                    "gated layers are not fused here: wanted a CPU with AVX-512 BF16, and a C++ compiler"
+                    "gated layers are not fused here: wanted AVX-512 BF16 and a C++ compiler"
                 )
             layer.fused = arm.fused
     generator = torch.Generator().manual_seed(0)
