@@ -17,7 +17,7 @@ OF_DIGITS = [name for name in SHIPPED if name.startswith("digits/")]  # scikit-l
 
 
 def test_the_repository_holds_models():
-    assert {"fashion_mnist/pixelvae_mixture_wide", "digits/standard_normal"} <= set(SHIPPED)
+    assert {"fashion_mnist/pixelvae_mixture_wide", "mnist/pixelvae_8bit", "digits/standard_normal"} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -35,5 +35,5 @@ def surprise(model: GenerativeModel, x: Tensor, y: Tensor | None = None) -> Tens
     """
     labels = y if model.spec.num_classes else None
     h = model.encode(x, labels).mean if isinstance(model, PixelVAE) else None
-    context = model.context(h, labels)
+    context = of_batch(model.context(h, labels), len(x))
     return -log_probs(model.decoder, model.likelihood, context, x).sum(1) / math.log(2)
