@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from pixelvae.context import of_batch
 from pixelvae.models.base import GenerativeModel
 from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.walk import log_probs
