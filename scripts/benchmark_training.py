@@ -105,9 +105,7 @@ def step_of(make: Callable[[], GenerativeModel], arm: Arm, batch_size: int = BAT
     for layer in trainer.model.modules():
         if isinstance(layer, GatedLayer):
             if arm.fused and not layer.fused:
-                raise RuntimeError(
-                    "gated layers are not fused here: wanted AVX-512 BF16 and a C++ compiler"
-                )
+                raise RuntimeError("gated layers are not fused here: wanted AVX-512 BF16 and a C++ compiler")
             layer.fused = arm.fused
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 2, (batch_size, *SPEC.shape), generator=generator)

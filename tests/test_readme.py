@@ -96,7 +96,8 @@ def test_the_page_of_speed_holds_the_measured_numbers():
             measured[name]["steps"] for name in ("9 layers of 32 channels", "configs/mnist/pixelvae_flow.yaml")
         )
         for name, row in network.items():
-            rates = [f"{steps[name]['images_per_second']:.0f} | {steps[name]['speedup']:.2f}x" for steps in (network, flow)]
+            arms = [steps[name] for steps in (network, flow)]
+            rates = [f"{arm['images_per_second']:.0f} | {arm['speedup']:.2f}x" for arm in arms]
             expected += [f"| {name} | {rates[0]} | {100 * row['decoder_share_of_peak']:.0f} % | {rates[1]} |"]
     expected += [f"{ms:.2f} ms at batch {size}" for size, ms in training["ms_per_image_by_batch"].items()]
     (wavenet,) = (row for row in family["sampling"] if row["case"] == "wavenet" and row["batch"] == 64)
