@@ -32,9 +32,7 @@ COLUMNS = ("file", "text", "replacement", "tests", "lives because")
 SECONDS = 300
 """Time limit of the tests of one fault."""
 
-LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", "runs", "build", "__pycache__", "*.egg-info", ".*_cache", "*.safetensors"
-)
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", "*.egg-info", ".*_cache")
 """What the copy of the repository does without."""
 
 

@@ -32,7 +32,9 @@ def test_walk_scored_with_the_truth_is_log_px(decoder):
     model = autoregressive(decoder, num_classes=(2,))
     x = every_x(model.spec)
     y = labels([1], len(x))
-    torch.testing.assert_close(score(model, x, y=y), model.log_px(x, None, y), rtol=0, atol=1e-10)
+    for stepper in ("auto", "full"):
+        scored = score(model, x, y=y, stepper=stepper)
+        torch.testing.assert_close(scored, model.log_px(x, None, y), rtol=0, atol=1e-10)
 
 
 def test_score_hears_latents_and_labels():
@@ -202,6 +204,8 @@ def test_completion_keeps_what_is_known(make):
     assert torch.equal(drawn[known], x[known])
     assert not torch.equal(drawn, x)
     assert torch.equal(complete(model, x, torch.ones(1, dtype=torch.bool), seed=0, y=y), x)
+    by_forward_passes = complete(model, x, known, seed=0, y=y, stepper="full")
+    assert torch.equal(by_forward_passes[known], x[known])
 
 
 def test_completion_of_nothing_known_is_a_draw_of_the_decoder():

@@ -25,6 +25,13 @@ def test_without_options_it_is_the_negative_elbo():
     torch.testing.assert_close(Objective().loss(given, 1.0, alone), -given.elbo.mean())
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.5, 3.0])
+def test_the_kl_has_the_weight_beta(beta):
+    given = bound([[1.0, 2.0], [3.0, 4.0]])
+    expected = beta * given.kl.mean() - given.log_px.mean()
+    torch.testing.assert_close(Objective().loss(given, beta, alone), expected)
+
+
 def test_warm_up_is_linear_and_ends_at_beta():
     objective = Objective(beta=2.0, beta_start=1.0, warmup_steps=4)
     assert [objective.beta_at(step) for step in (0, 1, 2, 4, 100)] == [1.0, 1.25, 1.5, 2.0, 2.0]
