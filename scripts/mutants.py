@@ -57,7 +57,7 @@ class Fault(NamedTuple):
 
     @property
     def name(self) -> str:
-        """One line that tells it from all others."""
+        """One line, unique among the faults."""
         return f"{self.file}: {self.text} -> {self.replacement}"
 
 

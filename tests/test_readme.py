@@ -90,6 +90,8 @@ def test_the_page_of_speed_holds_the_measured_numbers():
         f"| {row['case']} | {row['batch']} | {row['eager_speedup']:,.0f}x | {row['compiled_speedup']:,.0f}x |"
         for row in sampling["rows"]
     ]
+    difference = json.loads((results / "precision.json").read_text())["difference_nats"]
+    expected += [f"differs by {abs(difference):.4f} nats"]
     vectors = json.loads((results / "training_avx512.json").read_text())
     for measured in (vectors, training):
         network, flow = (

@@ -1,4 +1,4 @@
-"""What the suite says at its end."""
+"""The summary at the end of the suite counts laws and cases."""
 
 from collections import namedtuple
 

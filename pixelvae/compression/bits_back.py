@@ -17,7 +17,7 @@ MASKS = 2**32
 """Where the random words of the masks begin."""
 
 MIN_PRECISION = 2
-"""Of the first example, whose h nothing pays for. Fewer bits are borrowed, and h says less of x."""
+"""Of the first example of a block, whose h costs initial bits. A coarser grid costs fewer, and x a few more."""
 
 
 class BitsBack(Codec):

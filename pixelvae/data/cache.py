@@ -147,7 +147,7 @@ def _unreadable_of(entry: Path, values: Path, num_files: int, row_size: int) -> 
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove the entries, and the remains of builds, that were last used ``UNUSED_DAYS`` ago; the log says how many.
+    """Remove entries, and remains of builds, unused for ``UNUSED_DAYS``; log their number.
 
     The time of an entry is that of its json file, which every use renews.
     """

@@ -34,7 +34,7 @@ def postfix(record: StepRecord) -> str:
 
 
 def diverged(reason: str, out: Path, last: str) -> TrainingDivergedError:
-    """The error for a diverged run, with its checkpoints and remedies; ``last`` says what the last one is."""
+    """The error for a diverged run, with its checkpoints and remedies; ``last`` describes the last one."""
     good = []
     for name, what in (("best", "the best by validation"), ("last", last)):
         if (out / name).is_dir():
