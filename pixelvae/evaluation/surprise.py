@@ -1,4 +1,4 @@
-"""Bits of every pixel: where in a picture a model finds little probable what it sees."""
+"""Bits of every pixel: high where the model assigns a low probability."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pixelvae.context import of_batch
 from pixelvae.models.base import GenerativeModel
-from pixelvae.models.pixelvae import PixelVAE
 from pixelvae.walk import log_probs
 
 
@@ -35,6 +34,6 @@ def surprise(model: GenerativeModel, x: Tensor, y: Tensor | None = None) -> Tens
         torch.Size([5, 8, 8])
     """
     labels = y if model.spec.num_classes else None
-    h = model.encode(x, labels).mean if isinstance(model, PixelVAE) else None
+    h = model.posterior(x, labels).mean if model.has_latents else None
     context = of_batch(model.context(h, labels), len(x))
     return -log_probs(model.decoder, model.likelihood, context, x).sum(1) / math.log(2)
