@@ -42,7 +42,7 @@ def group_bytes(groups: list[Group]) -> bytes:
     Example:
         >>> groups = [Group(1, 4), Group(1, 7), Group(1), Group(5), Group(64), Group(64), Group(20)]
         >>> len(group_bytes(groups))
-        5
+        4
     """
     numbers = list(accumulate(map(_number, groups), max))
     total, kept = sum(group.size for group in groups), len(groups)

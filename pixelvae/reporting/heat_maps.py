@@ -54,6 +54,7 @@ def heat_maps(
         ValueError: If there is no image, or the images are neither grey nor RGB.
 
     Example:
+        >>> import torch
         >>> figure = heat_maps(torch.zeros(3, 1, 8, 8, dtype=torch.long), torch.rand(3, 8, 8), levels=2, title="t")
         >>> figure.axes[1].get_ylabel()
         'bits per pixel'
