@@ -3,8 +3,12 @@
 import pytest
 import torch
 
+import speech
+from pixelvae import DataSpec
 from pixelvae.completion import complete_in_rounds, upper_rows
-from pixelvae.generation import complete
+from pixelvae.data.spec import ABSENT
+from pixelvae.generation import complete, generators
+from pixelvae.models.assembly import build
 from small_runs import CONFIG, small_model
 
 WITHOUT_LATENTS = CONFIG | {"encoder": None, "prior": None, "latent_dim": 0}
@@ -39,6 +43,33 @@ def test_without_latents_a_round_is_one_completion():
     x, known, plain = images(), upper_rows((1, 8, 8), 4), model(WITHOUT_LATENTS)
     drawn = complete_in_rounds(plain, x, known, Y, rounds=1, seed=5)
     assert torch.equal(drawn, complete(plain, x, known, y=Y, seed=5 + len(x)))
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_round_is_a_draw_of_the_posterior_and_a_completion_given_it(rounds):
+    """The encoder sees 0 in the place of hidden pixels first, and afterwards what the round before has drawn."""
+    x, known, vae = images(), upper_rows((1, 8, 8), 3), model()
+    expected, size = x.where(known, 0), len(x)
+    for i in range(rounds):
+        noise = torch.cat([vae.draw_noise(1, g) for g in generators(5 + 2 * i * size, size)])
+        h = vae.posterior(expected, Y).rsample(noise)
+        expected = complete(vae, expected, known, h=h, y=Y, seed=5 + (2 * i + 1) * size)
+    assert torch.equal(complete_in_rounds(vae, x, known, Y, rounds=rounds, seed=5), expected)
+
+
+@pytest.mark.parametrize("latents", [True, False])
+def test_what_is_absent_is_hidden_whatever_the_mask_says(latents):
+    """A sound that ends early is completed to its full length."""
+    torch.manual_seed(0)
+    config = speech.config("", latents=latents, class_conditional=False)
+    sounds = build(config, DataSpec((1, 40), 16)).eval().requires_grad_(False)
+    x = torch.randint(0, 16, (2, 1, 40))
+    x[1, :, 25:] = ABSENT
+    drawn = complete_in_rounds(sounds, x, torch.ones(1, dtype=torch.bool), None, rounds=2, seed=0)
+    assert torch.equal(drawn[x != ABSENT], x[x != ABSENT])
+    assert drawn.min() >= 0
+    ends = complete_in_rounds(sounds, x.clamp(min=0), x != ABSENT, None, rounds=2, seed=0)
+    assert torch.equal(drawn, ends)
 
 
 def test_a_mask_shows_the_first_rows():

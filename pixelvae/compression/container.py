@@ -82,7 +82,10 @@ def header_bytes(header: Header) -> bytes:
 
 
 def block_bytes(block: Block, index: int, header: bytes) -> bytes:
-    """Length, block and a checksum of the block, its place and the header."""
+    """Length, block and a checksum of the block and its place.
+
+    The header has a checksum of its own. Its content does not enter those of blocks: the CRC at its end cancels it.
+    """
     groups = group_bytes(block.groups)
     content = BLOCK.pack(block.levels_crc, block.head, len(groups)) + groups + block.words.astype("<u4").tobytes()
     return LENGTH.pack(len(content)) + content + LENGTH.pack(_crc(content, index, header))

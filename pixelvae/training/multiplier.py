@@ -51,7 +51,7 @@ class Multiplier:
 
     def update(self, kl: Tensor) -> None:
         """Update β from the mean KL of one step's joint batch, in nats per example, without waiting for the device."""
-        excess = ((kl.detach() / self.rate - 1) / RATE_TOLERANCE).clamp(-1, 1)
+        excess = ((kl.detach().to(self.beta) / self.rate - 1) / RATE_TOLERANCE).clamp(-1, 1)
         self.beta = self.beta + self.MAX_CHANGE * self.beta.abs().clamp(min=self.INITIAL_BETA) * excess
 
     def state_dict(self) -> dict[str, float]:

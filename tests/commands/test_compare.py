@@ -51,6 +51,13 @@ def test_equal_steps_give_one_table_and_one_figure(configs, tmp_path):
     assert metrics["elbo_nats"] == vae.metrics["elbo_nats"]
 
 
+def test_options_of_the_evaluation_have_their_effect(configs, tmp_path):
+    (some,) = run(configs[:1], tmp_path, "--steps=1", "--iwae_images=7")
+    assert (some.metrics["num_importance_samples"], some.metrics["num_iwae_images"]) == (2, 7)
+    (none,) = run(configs[:1], tmp_path, "--steps=1", "--num_samples=0")
+    assert "nll_iwae_nats" not in none.metrics
+
+
 def test_a_finished_run_is_kept_and_an_unfinished_one_goes_on(configs, tmp_path, monkeypatch):
     once = run(configs[:1], tmp_path, "--steps=4")
     trained, original = [], train.run

@@ -138,6 +138,18 @@ class TestFit:
         Image.new("L", (1000, 1), 7).save(tmp_path / "a.png")
         assert read(tmp_path / "a.png", (4, 4), grey=True, fit=fit, background="black").max() == 7
 
+    @pytest.mark.parametrize("fit", ["crop", "stretch"])
+    @pytest.mark.parametrize(("height", "width"), [(64, 1024), (1024, 64)])
+    def test_a_draft_keeps_the_side_that_is_not_scaled(self, tmp_path: Path, fit: Fit, height: int, width: int) -> None:
+        """A strip of small squares, of the final size in one direction: each of its pixels there is needed."""
+        squares = np.indices((height, width)).sum(0) // 4 % 2 if fit == "crop" else np.indices((height, width))
+        if fit == "stretch":
+            squares = squares[0 if height < width else 1] // 4 % 2  # stripes along the side that is scaled
+        Image.fromarray((255 * squares).astype(np.uint8)).save(tmp_path / "a.jpg", quality=95)
+        Image.fromarray((255 * squares).astype(np.uint8)).save(tmp_path / "a.png")
+        drafted, whole = (read(tmp_path / name, (64, 64), grey=True, fit=fit).float() for name in ("a.jpg", "a.png"))
+        assert (drafted - whole).abs().mean() < 5
+
     @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
     @pytest.mark.parametrize("orientation", [1, 6])
     def test_a_draft_of_a_jpeg_looks_like_the_whole(self, tmp_path: Path, fit: Fit, orientation: int) -> None:

@@ -51,13 +51,16 @@ class TestReading:
         assert len(wave) == RATE // 4
         assert np.abs(wave.numpy() - tone(RATE))[100:-100].max() < 0.01  # all but the filter's ends
 
-    def test_a_chunk_that_is_no_sound_is_passed_over(self, tmp_path):
+    @pytest.mark.parametrize("size", range(5))
+    def test_a_chunk_that_is_no_sound_is_passed_over(self, tmp_path, size):
+        """With the byte that fills a chunk up to an even number of bytes."""
         file = write(tmp_path / "a.wav", constant(5))
         content = bytearray(file.read_bytes())
-        content[36:36] = b"bext" + (4).to_bytes(4, "little") + b"note"  # after the format, before the samples
+        chunk = b"bext" + size.to_bytes(4, "little") + b"note"[:size] + bytes(size % 2)
+        content[36:36] = chunk  # after the format, before the samples
         content[4:8] = (len(content) - 8).to_bytes(4, "little")
         file.write_bytes(bytes(content))
-        assert len(read_sound(file, RATE)) == 20
+        assert read_sound(file, RATE).tolist() == [5 / 2**15] * 20
 
     @pytest.mark.parametrize("kept", [0, 3, 20, 40])
     def test_a_broken_one_is_named(self, tmp_path, kept):

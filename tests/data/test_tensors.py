@@ -63,6 +63,20 @@ def test_wide_read_only_and_boolean_arrays(dtype):
     assert TensorData(given, levels=2).train[BatchKey(torch.arange(4), 0)][0].max() == 1
 
 
+@pytest.mark.parametrize("shape", [(20, 1, 8, 8), (20, 1, 9)])
+@pytest.mark.parametrize("levels", [2, 5, 256])
+def test_levels_are_0_to_k_minus_1_and_nothing_beside(shape, levels):
+    """One value at either end of the range, and the next one beyond it."""
+    for value, permitted in ((0, True), (levels - 1, True), (levels, False), (-2, False)):
+        x = torch.ones(shape, dtype=torch.long)
+        x[-1, 0, 0] = value
+        if permitted:
+            assert TensorData(x, levels=levels).spec.levels == levels
+        else:
+            with pytest.raises(ValueError, match=rf"levels={levels} wants 0 \.\. {levels - 1}: "):
+                TensorData(x, levels=levels)
+
+
 def test_absent_values_end_a_sound():
     sounds = torch.randint(4, (20, 1, 9))
     sounds[:, :, 7:] = -1

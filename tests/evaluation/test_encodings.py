@@ -105,6 +105,14 @@ def test_clusters_are_found_and_numbered_by_size(blobs):
     assert some.with_clusters(3, seed=0).cluster.tolist() == found.tolist()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_cluster_0_is_the_largest_in_whatever_order_they_are_found(blobs, seed):
+    some, group = blobs
+    assert some.with_clusters(3, seed).cluster.tolist() == group.tolist()
+    sizes = np.bincount(some.with_clusters(7, seed).cluster, minlength=7).tolist()
+    assert sizes == sorted(sizes, reverse=True)
+
+
 def test_members_of_a_cluster_are_nearest_to_its_mean_first(blobs):
     some, group = blobs
     members = some.with_clusters(3, seed=0).members(1)

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pixelvae.checkpoint import CheckpointError, Progress, load, load_data, load_training, save_model
-from pixelvae.storage import StorageError, write_json
+from pixelvae.storage import MAX_YAML_BYTES, StorageError, read_yaml, write_json
 from small_runs import CONFIG, small_model
 
 CPU = torch.device("cpu")
@@ -118,6 +118,17 @@ def test_yaml_that_is_no_configuration_is_refused(folder, text):
 def test_a_configuration_that_refers_to_itself_is_refused_for_it(folder, text):
     (folder / "config.yaml").write_text(text)
     assert "alias" in refused(folder)
+
+
+def test_a_configuration_has_at_most_its_limit_of_bytes(folder):
+    """Valid YAML, so that only its size can be wrong."""
+    path = folder / "config.yaml"
+    content = path.read_bytes() + b"#"
+    path.write_bytes(content.ljust(MAX_YAML_BYTES, b" "))
+    assert read_yaml(path) == CONFIG
+    load(folder)
+    path.write_bytes(content.ljust(MAX_YAML_BYTES + 1, b" "))
+    assert "100,001 bytes; a configuration has at most 100,000" in refused(folder)
 
 
 def test_a_configuration_that_is_not_text_is_refused(folder):

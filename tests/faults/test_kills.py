@@ -7,9 +7,9 @@ from contextlib import suppress
 import pytest
 import torch
 
-from pixelvae.checkpoint import load, load_progress, load_training
+from pixelvae.checkpoint import Progress, is_run, load, load_progress, load_training, save_model
 from pixelvae.storage import replace_folder, tidy_folder, whole_folder, write_atomically
-from small_runs import small_data, small_fit
+from small_runs import CONFIG, small_data, small_fit, small_model
 
 OPERATIONS = ("mkdir", "rename", "replace", "write", "fsync", "unlink", "rmdir", "chmod")
 
@@ -167,3 +167,14 @@ def test_a_run_killed_at_any_operation_of_its_saves_ends_with_the_same_weights(t
         assert all(torch.equal(a, b) for a, b in zip(weights(out).values(), whole.values(), strict=True)), k
         assert load_progress(out / "last").step == 4
         assert {path.name for path in out.iterdir()} - {".lock"} == {"best", "last", "history.json"}
+
+
+@pytest.mark.parametrize("name", ["last", "last.previous"])
+def test_a_run_is_a_last_checkpoint_with_a_training_state_also_between_the_two_renames(tmp_path, name):
+    """Weights and configuration alone cannot be resumed; the best checkpoint has no more than those."""
+    for training in (None, {"step": 1}):
+        save_model(tmp_path / name, small_model(), CONFIG, Progress(), training)
+        assert is_run(tmp_path) == (training is not None)
+    assert load_training(tmp_path / "last", torch.device("cpu")) == {"step": 1}
+    (tmp_path / name).rename(tmp_path / "best")
+    assert not is_run(tmp_path)

@@ -56,6 +56,16 @@ def test_the_lower_bound_is_below_the_information_of_a_linear_normal_channel():
     assert float(normal_information(q)) == pytest.approx(exact, rel=0.05)  # exact for a normal x
 
 
+@pytest.mark.parametrize("num_others", [1, 2, 30])
+def test_the_lower_bound_goes_from_0_to_the_logarithm_of_the_number_of_examples(num_others):
+    """0 where all posteriors are one; log(M + 1) where each draw can come from its own example alone."""
+    for distance, expected in ((0.0, 0.0), (1e3, math.log(num_others + 1))):
+        loc = distance * torch.arange(num_others + 4, dtype=torch.double)[:, None].expand(-1, 3)
+        q, others = (DiagonalNormal(part, torch.ones_like(part)) for part in (loc[:4], loc[4:]))
+        found = information_lower_bound(q, q.rsample(torch.randn(4, 3, dtype=torch.double)), others)
+        torch.testing.assert_close(found, torch.full_like(found, expected), rtol=1e-9, atol=1e-9)
+
+
 def test_the_normal_information_is_the_kl_to_the_best_normal_and_grows_with_the_sum():
     q = posteriors(40)
     mean, covariance = q.loc.mean(0), torch.cov(q.loc.T, correction=0) + q.scale.square().mean(0).diag()

@@ -80,6 +80,25 @@ def test_any_other_class_is_refused(path):
 
 
 @pytest.mark.parametrize(
+    ("path", "advised"),
+    [
+        ("mine.parts.Flow", True),
+        ("pixelvae.latents.priors.Flow", False),
+        ("pixelvae.Flow", False),
+        ("Flow", False),
+        ("os.system", False),
+        ("mine.Not A Name", False),
+    ],
+)
+def test_permission_is_advised_for_classes_of_other_packages_alone(path, advised):
+    """No permission makes a class that pixelvae does not have."""
+    with pytest.raises(ConfigurationError) as caught:
+        factory({"class_path": path}, CLASSES["prior"], "prior")
+    advice = f". If it is yours: pixelvae.load(FOLDER, classes=[{path.rpartition('.')[2]}]), or --trust MODULE"
+    assert (advice in str(caught.value)) == ("--trust" in str(caught.value)) == advised
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [({"prior": {"class_path": "FlowPrior", "init_args": {"depth": 2}}}, "depth"), ({"latent_dim": ...}, "latent_dim")],
 )

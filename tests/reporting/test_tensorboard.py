@@ -14,6 +14,7 @@ from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import bits_per_dim, evaluate_bound
 from pixelvae.evaluation.information import latent_health
 from pixelvae.reporting.tensorboard import TensorBoardObserver
+from pixelvae.training.trainer import StepRecord
 from small_runs import CONFIG, small_data, small_fit, small_model
 
 HEALTH = ("mutual_information_nats", "mutual_information_cap_nats", "active_units")
@@ -60,6 +61,23 @@ def test_a_run_shows_its_curves_pictures_and_configuration(tmp_path):
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "    latent_dim: 3\n" in text
     assert {tag.split("/")[0] for tag in events.Tags()["scalars"]} == {"train", "validation"}, "no single points"
+
+
+def test_training_curves_are_the_measurements_of_a_step(tmp_path):
+    """All different, so that no curve can hold the numbers of another; the training bound is log p(x|h) - KL."""
+    observer = TensorBoardObserver(tmp_path, small_data(), CONFIG, scalars_every=1)
+    record = StepRecord(
+        3, loss=41.0, log_px=-30.0, kl_groups=torch.tensor([1.5, 2.5, 3.0]), beta=0.25, learning_rate=0.125,
+        grad_norm=6.0, images_per_second=512.0,
+    )  # fmt: skip
+    observer.on_step(record)
+    observer.close()
+    expected = {name: getattr(record, name) for name in ("beta", "learning_rate", "grad_norm")}
+    expected |= {"elbo_nats": -37.0, "log_px_nats": -30.0, "kl_nats": 7.0, "images_per_second": 512.0}
+    events = read(tmp_path)
+    assert {name: [(e.step, e.value) for e in events.Scalars(f"train/{name}")] for name in expected} == {
+        name: [(3, value)] for name, value in expected.items()
+    }
 
 
 def test_pictures_show_the_names_of_classes(tmp_path, monkeypatch):

@@ -37,6 +37,20 @@ def test_baselines_count_on_training_and_measure_on_test(tmp_path, root):
         assert entry["num_test_images"] == 20
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_counts_are_of_the_training_split_and_nats_of_the_split_that_is_asked_for(tmp_path, root, split):
+    run("--root", root, "--out", tmp_path, f"--length={speech.LENGTH}", "--levels=16", f"--split={split}")
+    data = speech.data(root)
+    parts = {name: BASELINES.sounds(getattr(data, name)) for name in ("train", split)}
+    unigram, markov = BASELINES.fit(parts["train"], 16)
+    for name, model in (("unigram", None), ("markov", markov)):
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+        nats = [float(BASELINES.log_prob(x, unigram, model)) for x in parts[split]]
+        assert metrics["elbo_nats"] == pytest.approx(sum(nats) / len(nats))
+        assert metrics["images_seen"] == len(data.train)
+        assert (metrics["split"], metrics["num_test_images"]) == (split, len(getattr(data, split)))
+
+
 def test_baselines_are_distributions():
     sounds = [torch.tensor([0, 2, 2, 1]), torch.tensor([2])]
     unigram, markov = BASELINES.fit(sounds, 4)

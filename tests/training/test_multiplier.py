@@ -18,6 +18,17 @@ def test_the_multiplier_settles_where_the_kl_is_the_rate(rate):
         assert multiplier.beta.item() == pytest.approx(wanted, rel=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_state_holds_every_bit_of_beta_whatever_the_precision_of_the_kl(dtype):
+    """The information that a rate rewards is float64, and so are the measurements beside it."""
+    multiplier, again = Multiplier(3.0), Multiplier(3.0)
+    for kl in torch.linspace(2.8, 3.1, 7, dtype=dtype):
+        multiplier.update(kl)
+    again.load_state_dict(multiplier.state_dict())
+    assert multiplier.beta.dtype == again.beta.dtype == torch.float32
+    assert torch.equal(again.beta, multiplier.beta)
+
+
 def test_the_multiplier_moves_against_the_excess_and_goes_on_from_its_state():
     multiplier, again = Multiplier(3.0), Multiplier(3.0)
     much, none = torch.tensor(60.0), torch.tensor(0.0)

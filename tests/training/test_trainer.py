@@ -1,6 +1,7 @@
 """Laws of one step: it does not wait for the device, and what is not finite leaves the weights alone."""
 
 import math
+import time
 
 import pytest
 import torch
@@ -69,7 +70,31 @@ def test_the_average_of_the_weights_follows_its_formula():
         update(average, [torch.tensor([weight])], n)
         d = min(decay, (1 + n) / (10 + n))
         expected = d * expected + (1 - d) * weight
-    assert average[0].item() == pytest.approx(expected)
+        assert average[0].item() == pytest.approx(expected)  # at every step, since the first ones are soon forgotten
+
+
+def test_every_update_enters_the_average_of_the_weights(float64, device):
+    trainer, batch = trainer_and_batch(Objective(), device)
+    for n in range(4):
+        before = [p.clone() for p in trainer.averaged_model.parameters()]
+        trainer.update(*batch)
+        d = min(trainer.training.ema_decay, (1 + n) / (10 + n)) if n else 0.0  # the first one is taken as it is
+        for old, new, weight in zip(
+            before, trainer.averaged_model.parameters(), trainer.model.parameters(), strict=True
+        ):
+            torch.testing.assert_close(new, d * old + (1 - d) * weight)
+
+
+def test_the_seconds_of_all_reads_are_added_also_those_before_a_resumption(device):
+    trainer, batch = trainer_and_batch(Objective(), device)
+    for reads in (1, 2):
+        measured = trainer.update(*batch)
+        trainer.read([measured], since=time.perf_counter() - 1000)
+        assert 1000 * reads <= trainer.progress.train_seconds < 1000 * (reads + 1)
+    resumed, _ = trainer_and_batch(Objective(), device)
+    resumed.load_state_dict(trainer.state_dict())
+    resumed.read([measured], since=time.perf_counter() - 1000)
+    assert 3000 <= resumed.progress.train_seconds < 4000
 
 
 def after_updates(updates, objective=None, precision="float32", **options):

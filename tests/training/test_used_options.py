@@ -2,6 +2,7 @@
 
 import math
 import os
+from multiprocessing import active_children
 
 import pytest
 import torch
@@ -108,6 +109,15 @@ def test_so_many_processes_load_the_batches(num_workers):
     with training_batches(Workers(), trainer(num_workers=num_workers)) as batches:
         seen = {int(next(batches)[1][0, 0]) for _ in range(6)}
     assert len(seen - {os.getpid()}) == num_workers
+
+
+def test_no_process_that_loads_batches_outlives_them():
+    """They ignore signals, so they are ended even while the batches are still referenced."""
+    with training_batches(Workers(), trainer(num_workers=2)) as batches:
+        processes = {int(next(batches)[1][0, 0]) for _ in range(6)}
+        assert {child.pid for child in active_children()} >= processes
+    assert {child.pid for child in active_children()}.isdisjoint(processes)
+    assert batches is not None
 
 
 class Seen(Observer):
