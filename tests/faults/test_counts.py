@@ -31,3 +31,14 @@ def test_deliberate_faults_are_counted():
     row = re.search(r"^\| all \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", table, re.MULTILINE)
     faults, caught, lived, not_run = map(int, row.groups())
     assert f"| faults in the code | {faults - not_run} | {caught} | {lived} |" in PAGE
+
+
+def test_all_faults_are_run_at_least_95_of_100_are_caught_and_the_others_have_a_reason():
+    table = (ROOT / "results/faults/mutants.md").read_text()
+    row = re.search(r"^\| all \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", table, re.MULTILINE)
+    faults, caught, lived, not_run = map(int, row.groups())
+    assert not_run == 0
+    assert caught >= 0.95 * faults
+    reasons = re.findall(r"\| (?:lived|undecided) \| ?(.*) \|$", table, re.MULTILINE)
+    assert len(reasons) == lived
+    assert all(reasons)
