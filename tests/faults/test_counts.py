@@ -39,6 +39,6 @@ def test_all_faults_are_run_at_least_95_of_100_are_caught_and_the_others_have_a_
     faults, caught, lived, not_run = map(int, row.groups())
     assert not_run == 0
     assert caught >= 0.95 * faults
-    reasons = re.findall(r"\| (?:lived|undecided) \| ?(.*) \|$", table, re.MULTILINE)
+    reasons = re.findall(r"` \| (?:lived|undecided) \| ?(.*) \|$", table, re.MULTILINE)
     assert len(reasons) == lived
     assert all(reasons)
