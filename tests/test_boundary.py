@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from foreign import FOREIGN, MODELS, PARTS, PICTURES, SOUNDS, VERBS, WITHOUT_LATENTS, Examples, model_of, only, valid
-from pixelvae import AutoregressiveModel, PixelVAE
+from pixelvae import AutoregressiveModel, DataSpec, PixelVAE
 from pixelvae.boundary import levels, require_batch
 from pixelvae.data.spec import ABSENT
 from pixelvae.distributed import World
@@ -53,6 +53,17 @@ def test_a_foreign_input_is_refused_or_answered_rightly(foreign):
     found = {name: outcome(foreign, name) for name in foreign.asked()}
     assert found == {name: RIGHT if name in foreign.right else REFUSED for name in found}
     assert found, "no verb was asked"
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.float64, torch.complex64])
+def test_levels_and_labels_are_integers_and_nothing_else(dtype):
+    spec = DataSpec((1, 2, 2), 2, (2,))
+    x, y = torch.ones(3, 1, 2, 2, dtype=torch.uint8), torch.ones(3, 1, dtype=torch.int16)
+    require_batch(x, y, spec, CPU)
+    with pytest.raises(ValueError, match=f"^x is {dtype}: levels are integers"):
+        require_batch(x.to(dtype), y, spec, CPU)
+    with pytest.raises(ValueError, match=f"^y .*{dtype}"):
+        require_batch(x, y.to(dtype), spec, CPU)
 
 
 def table():

@@ -69,6 +69,13 @@ def test_bits_from_below_the_bottom_are_put_back():
     assert other.message[0] == start[0]
     other.push_uniform(np.array([3]), 7)
     assert not other.is_initial
+    assert not Stack((start[0], np.array([1, 2], np.uint32))).is_initial  # the head alone does not tell
+
+
+@pytest.mark.parametrize("head", [2**32, 2**40 + 1, 2**63 - 1])
+def test_the_length_of_a_message_is_that_of_its_words_and_of_the_digits_of_its_head(head):
+    words = np.arange(5, dtype=np.uint32)
+    assert Stack((head, words)).bits == len(f"{head:b}") + 5 * 32
 
 
 def test_an_interval_of_everything_is_free():

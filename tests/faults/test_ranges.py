@@ -9,6 +9,7 @@ import torch
 from pixelvae.data.spec import DataSpec
 from pixelvae.latents.encoders import ConvEncoder
 from pixelvae.models.assembly import CLASSES
+from pixelvae.ranges import require, require_odd, require_one_of
 from pixelvae.training.objective import Objective
 from pixelvae.training.options import TrainingOptions
 
@@ -130,3 +131,35 @@ def test_an_option_of_training_is_refused_by_name_or_sound(cls, name):
 def test_the_message_says_what_is_wanted(option, value, wanted):
     with pytest.raises(ValueError, match=f"train.{option}={value!r}; wanted {wanted}"):
         TrainingOptions(**{option: value})
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_ends_of_a_range_belong_to_it_or_not_as_their_names_say(whole):
+    def permits(value, **limits):
+        try:
+            require("option", value, whole=whole, **limits)
+        except ValueError:
+            return False
+        return True
+
+    values = (1, 2, 3)
+    assert [permits(v, least=2) for v in values] == [False, True, True]
+    assert [permits(v, most=2) for v in values] == [True, True, False]
+    assert [permits(v, above=2) for v in values] == [False, False, True]
+    assert [permits(v, below=2) for v in values] == [True, False, False]
+    assert permits(2.0) is permits(2.5) is not whole
+    assert not any(permits(v) for v in (True, "2", None, math.nan, math.inf))
+
+
+def test_kernels_are_odd_and_a_choice_has_the_type_of_its_value():
+    refused = []
+    for size in (-1, 0, 1, 2, 3, 4, 5.0, True):
+        try:
+            require_odd("kernel_size", size)
+        except ValueError:
+            refused.append(size)
+    assert refused == [-1, 0, 2, 4, 5.0, True]
+    for value, choices in ((1, (True, False)), (True, (0, 1)), (1.0, (1, 2)), ("1", (1, 2))):
+        with pytest.raises(ValueError, match=r"option=.*; wanted one of "):
+            require_one_of("option", value, choices)
+    require_one_of("option", True, (True, "auto"))
