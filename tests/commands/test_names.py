@@ -4,7 +4,16 @@ import pytest
 
 from pixelvae.commands.names import did_you_mean, nearest
 
-OPTIONS = ["train.steps", "train.batch_size", "train.learning_rate", "data.levels", "data.root", "data.seed", "out"]
+OPTIONS = [
+    "train.steps",
+    "train.batch_size",
+    "train.learning_rate",
+    "data.levels",
+    "data.root",
+    "data.seed",
+    "out",
+    "model.decoder.channels",
+]
 
 
 @pytest.mark.parametrize(
@@ -17,6 +26,7 @@ OPTIONS = ["train.steps", "train.batch_size", "train.learning_rate", "data.level
         ("levls", ["data.levels"]),
         ("data", ["data.levels", "data.root"]),
         ("outt", ["out"]),
+        ("chanels", ["model.decoder.channels"]),
         ("something else", []),
     ],
 )

@@ -8,8 +8,10 @@ import torch
 from safetensors import safe_open
 
 from pixelvae.reporting.figures import (
+    GAP,
     HIDDEN,
     HIDDEN_COLOUR,
+    WIDE_GAP,
     Group,
     completions,
     image_grid,
@@ -123,6 +125,18 @@ def test_interpolations_stand_between_their_originals(label_switches, headings):
     assert np.array_equal(drawn[:128, :128], to_rgb(start[:1], 4)[0].repeat(16, 0).repeat(16, 1))
     assert np.array_equal(drawn[:128, -128:], to_rgb(end[:1], 4)[0].repeat(16, 0).repeat(16, 1))
     assert texts(figure)[1:] == ["original", *headings, "original", "class"]
+
+
+@pytest.mark.parametrize("num_steps", [4, 5])
+def test_every_step_stands_in_its_place_under_the_label_of_the_nearer_end(num_steps):
+    """The middle one of an odd number has the label of the left end, as the labels switch half-way."""
+    start, steps, end = levels(1, 1, 8, 8), levels(num_steps, 1, 1, 8, 8), levels(1, 1, 8, 8)
+    drawn, _ = canvas(interpolations(start, steps, end, levels=4, title="t", label_switches=True))
+    left = 128 + WIDE_GAP
+    for i, step in enumerate(steps):
+        assert np.array_equal(drawn[:, left : left + 128], to_rgb(step, 4)[0].repeat(16, 0).repeat(16, 1)), i
+        left += 128 + (WIDE_GAP if i + 1 in ((num_steps + 1) // 2, num_steps) else GAP)
+    assert left + 128 == drawn.shape[1]
 
 
 def test_completions_paint_what_was_hidden():
