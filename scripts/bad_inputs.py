@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from forked import CODE
 from PIL import Image
 
 from pixelvae.checkpoint import load
@@ -35,7 +36,6 @@ from pixelvae.storage import StorageError, dump_yaml
 
 Act = Callable[[random.Random, Path], None]
 Damage = Callable[[random.Random, bytes], bytes]
-CODE = "code was run"
 WORDS = [
     "-1",
     "0",
