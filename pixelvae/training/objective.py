@@ -45,9 +45,11 @@ class Objective:
     .. math:: -E[\log p(x|h)] + \max(\beta, 0.1)\, E[\mathrm{KL}] - \max(0.1 - \beta, 0)\, \hat I(x; h)
 
     The estimate Î is a lower bound: :func:`information_lower_bound` of the batch among 256 other examples, with the
-    weights of this step. It is at most log 257 = 5.5 nats. Above 0.8 of that, :func:`normal_information` of the
-    256 replaces it, because a sample of this size cannot verify more. An upper bound alone must not be maximised:
-    the sum of the information in each latent is largest when all latents are copies of one number.
+    weights of this step. It is at most log 257 = 5.5 nats. Above 0.8 of that, the lower of two upper bounds replaces
+    it, because a sample of this size cannot verify more: :func:`normal_information` of the 256, and the KL with
+    constant parameters of the prior. Alone, the first grows without information where the means lie on a curve, and
+    the second where they are far from the prior. The sum of the information in each latent must not be maximised
+    either: it is largest when all latents are copies of one number.
 
     Reference:
         Warm-up: Ladder Variational Autoencoders (Sønderby et al., 2016), https://arxiv.org/abs/1602.02282
@@ -127,7 +129,7 @@ class Objective:
 
 
 def rewarded_information(
-    q: Distribution, h: Tensor, others: Distribution, mean_over_ranks: Callable[[Tensor], Tensor]
+    q: Distribution, h: Tensor, others: Distribution, kl: Tensor, mean_over_ranks: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """The estimate of I_q(x; h) that a rate rewards, in nats: see :class:`Objective`. A scalar, differentiable.
 
@@ -135,10 +137,13 @@ def rewarded_information(
         q: Posteriors of this rank's batch.
         h: (B, D), one draw from each.
         others: Posteriors of other examples, the same on every rank.
+        kl: (B,), KL(q(h|x) ‖ p(h)) with constant parameters of the prior.
         mean_over_ranks: The mean of a tensor over all ranks.
     """
     verified = information_lower_bound(q, h, others).mean()
     if not isinstance(others, DiagonalNormal):
         return verified
     is_below_cap = mean_over_ranks(verified.detach()) < VERIFIABLE_SHARE * math.log(len(others.loc) + 1)
-    return torch.where(is_below_cap, verified, normal_information(others))
+    normal, kl = normal_information(others), kl.double().mean()
+    upper = torch.where(normal < mean_over_ranks(kl.detach()), normal, kl)
+    return torch.where(is_below_cap, verified, upper)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -37,6 +38,19 @@ def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
         torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
 
     return update
+
+
+@contextmanager
+def constant(module: nn.Module) -> Iterator[None]:
+    """Treat the parameters of a module as constants, without a gradient."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 class Measurement(NamedTuple):
@@ -215,7 +229,9 @@ class Trainer:
             others = None if among is None else self.model.posterior(*among)
         if others is not None and bound.posterior is not None:
             h = bound.posterior.rsample(noise)
-            information = rewarded_information(bound.posterior, h, others, self.world.mean)
+            with constant(self.model.prior):
+                kl = self.model.prior.kl(bound.posterior, h).sum(1)
+            information = rewarded_information(bound.posterior, h, others, kl, self.world.mean)
         loss = self.objective.loss(bound, beta, self.world.mean, information)
         (loss / self.training.accumulate).backward()
         return torch.cat([loss[None], bound.log_px.mean()[None], bound.kl_groups.mean(0)]).detach()

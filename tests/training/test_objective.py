@@ -11,6 +11,9 @@ from pixelvae.models.base import Bound
 from pixelvae.training.multiplier import Multiplier
 from pixelvae.training.objective import MIN_WEIGHT, NUM_OTHERS, Objective, rewarded_information
 
+FAR = torch.tensor([math.inf])
+"""A KL that exceeds every estimate of the information."""
+
 
 def alone(value):
     return value
@@ -90,7 +93,7 @@ def test_a_posterior_that_does_not_depend_on_x_is_not_rewarded():
     loc = torch.full((NUM_OTHERS, 2), 5.0, dtype=torch.double)
     q = others = DiagonalNormal(loc, shared.expand_as(loc))
     noise = torch.randn(NUM_OTHERS, 2, generator=torch.Generator().manual_seed(0)).double()
-    information = rewarded_information(q, q.rsample(noise), others, alone)
+    information = rewarded_information(q, q.rsample(noise), others, FAR, alone)
     assert information.item() == pytest.approx(0, abs=1e-9)
     assert torch.autograd.grad(information, shared)[0].abs().max() < 1e-6
 
@@ -101,7 +104,7 @@ def test_copies_of_one_number_are_rewarded_once():
         line = torch.linspace(-spread, spread, NUM_OTHERS).double()[:, None]
         one, many = (DiagonalNormal(line.repeat(1, d), torch.ones(NUM_OTHERS, d).double()) for d in (1, 8))
         # Eight copies of one number with noise of their own hold it more exactly, by a factor of √8: ln √8 nats.
-        rewards = [float(rewarded_information(q, q.loc, q, alone)) for q in (one, many)]
+        rewards = [float(rewarded_information(q, q.loc, q, FAR, alone)) for q in (one, many)]
         assert rewards[1] <= rewards[0] + 0.5 * math.log(8) + 1e-6
     assert float(many.information().sum()) > 4 * rewards[1]  # the sum over latents, which must not be rewarded
 
@@ -109,10 +112,21 @@ def test_copies_of_one_number_are_rewarded_once():
 def test_above_what_the_examples_can_verify_the_normal_fit_counts():
     apart = torch.linspace(-1e4, 1e4, NUM_OTHERS).double()[:, None]
     q = DiagonalNormal(apart, torch.ones(NUM_OTHERS, 1).double())
-    assert float(rewarded_information(q, q.loc, q, alone)) == pytest.approx(float(normal_information(q)))
+    assert float(rewarded_information(q, q.loc, q, FAR, alone)) == pytest.approx(float(normal_information(q)))
     near = DiagonalNormal(apart / 1e4, q.scale)
     lower = information_lower_bound(near, near.loc, near).mean()
-    assert float(rewarded_information(near, near.loc, near, alone)) == pytest.approx(float(lower))
+    assert float(rewarded_information(near, near.loc, near, FAR, alone)) == pytest.approx(float(lower))
+
+
+def test_above_what_the_examples_can_verify_no_more_than_the_kl_is_rewarded():
+    """Posteriors on a curve, or with outliers, have a large KL to a normal; a prior that fits them shows the truth."""
+    apart = torch.linspace(-1e4, 1e4, NUM_OTHERS).double()[:, None]
+    q = DiagonalNormal(apart, torch.ones(NUM_OTHERS, 1).double())
+    kl = torch.tensor([5.0, 7.0], requires_grad=True)
+    reward = rewarded_information(q, q.loc, q, kl, alone)
+    assert reward.item() == pytest.approx(6.0)
+    reward.backward()
+    assert kl.grad.tolist() == [0.5, 0.5]
 
 
 def test_a_rate_alone_weighs_the_kl():

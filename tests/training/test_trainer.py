@@ -9,10 +9,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pixelvae.data import Batches
 from pixelvae.distributed import World
+from pixelvae.training import objective
 from pixelvae.training.objective import Objective
 from pixelvae.training.options import TrainingOptions
 from pixelvae.training.trainer import Trainer, TrainingDivergedError, moving_average
-from small_runs import small_data, small_model
+from small_runs import CONFIG, small_data, small_model
 
 
 class ReadsOfFloats(TorchDispatchMode):
@@ -129,3 +130,23 @@ def test_free_bits_look_at_each_accumulated_batch(float64):
     assert small[0, 0] > large[0, 0] + 1e-6
     _, rated = after_updates(1, Objective(rate=3.0), batch_size=2, accumulate=8)
     assert rated.isfinite().all()
+
+
+def test_a_reward_of_information_does_not_train_the_prior(monkeypatch):
+    """It is part of the KL above the cap; a prior that it trained would move away from the posterior."""
+    monkeypatch.setattr(objective, "VERIFIABLE_SHARE", 0.0)  # always above the cap
+    monkeypatch.setattr(objective, "normal_information", lambda q: q.loc.sum() * 0 + math.inf)  # so the KL is rewarded
+    data, gradients = small_data(), []
+    options = TrainingOptions(batch_size=8, compile="never", precision="float32")
+    model = small_model(CONFIG | {"prior": {"class_path": "FlowPrior"}})
+    trainer = Trainer(model, options, Objective(rate=9.0), World(torch.device("cpu")), 0)
+    x, y = data.train[next(iter(Batches(len(data.train), 8, seed=0)))]
+    for among in (None, (x, y)):
+        trainer.optimizer.zero_grad()
+        trainer.backward(x, trainer.noise(len(x)), y, torch.tensor(-2.0), among)
+        parts = (model.prior, model.encoder)
+        gradients.append([torch.cat([p.grad.flatten() for p in part.parameters()]) for part in parts])
+    (prior, encoder), (prior_rewarded, encoder_rewarded) = gradients
+    assert torch.equal(prior, prior_rewarded)
+    assert not torch.allclose(encoder, encoder_rewarded, rtol=0.01)
+    assert all(parameter.requires_grad for parameter in model.prior.parameters())
