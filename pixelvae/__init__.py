@@ -32,6 +32,7 @@ from pixelvae.generation import complete, interpolate, reconstruct, sample, scor
 from pixelvae.latents.encoders import ConvEncoder, Encoder, WaveEncoder
 from pixelvae.latents.hierarchical import HierarchicalPrior
 from pixelvae.latents.priors import FlowPrior, Prior, StandardNormal, VampPrior
+from pixelvae.latents.spectrogram import SpectrogramEncoder
 from pixelvae.library import Evaluation, Run, evaluate, fit
 from pixelvae.likelihoods import Categorical, DiscretizedLogisticMixture, Likelihood
 from pixelvae.models.base import Bound
@@ -76,6 +77,7 @@ __all__ = [
     "RowLSTM",
     "Run",
     "SpatialContext",
+    "SpectrogramEncoder",
     "Split",
     "SpokenDigits",
     "StandardNormal",

@@ -88,7 +88,7 @@ class ConvEncoder(Encoder):
         if len(spec.shape) != 3:
             raise ValueError(f"data shape {spec.shape} is not an image (C, H, W); use WaveEncoder")
         require_counts("channels", channels)
-        self.num_classes = _labels_seen(spec, sees_label)
+        self.num_classes = labels_seen(spec, sees_label)
         widths = [spec.channels, *channels]
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(widths))
         self.residuals = nn.ModuleList(Residual(width) for width in channels)
@@ -100,7 +100,7 @@ class ConvEncoder(Encoder):
         features = signal
         for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
             features = residual(conv(F.silu(features) if i else features))
-        return _posterior(self.linear(join_labels(F.silu(features).flatten(1), y, self.num_classes)))
+        return normal_posterior(self.linear(join_labels(F.silu(features).flatten(1), y, self.num_classes)))
 
 
 class WaveEncoder(Encoder):
@@ -153,7 +153,7 @@ class WaveEncoder(Encoder):
             raise ValueError(f"data shape {spec.shape} is not a sound (C, T); use ConvEncoder")
         require_counts("channels", channels)
         require_count("stride", stride)
-        self.num_classes = _labels_seen(spec, sees_label)
+        self.num_classes = labels_seen(spec, sees_label)
         self.convs = nn.ModuleList(
             nn.Conv1d(a, b, 2 * stride + 1, stride=stride, padding=stride)
             for a, b in itertools.pairwise([spec.channels, *channels])
@@ -167,10 +167,10 @@ class WaveEncoder(Encoder):
         for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
             features = residual(conv(F.silu(features) if i else features))
         features = F.group_norm(features, 1)
-        return _posterior(self.linear(join_labels(F.silu(features).mean(2), y, self.num_classes)))
+        return normal_posterior(self.linear(join_labels(F.silu(features).mean(2), y, self.num_classes)))
 
 
-def _labels_seen(spec: DataSpec, sees_label: bool) -> tuple[int, ...]:
+def labels_seen(spec: DataSpec, sees_label: bool) -> tuple[int, ...]:
     """The kinds of label that condition an encoder."""
     require_one_of("sees_label", sees_label, (True, False))
     if sees_label and not spec.num_classes:
@@ -178,7 +178,7 @@ def _labels_seen(spec: DataSpec, sees_label: bool) -> tuple[int, ...]:
     return spec.num_classes if sees_label else ()
 
 
-def _posterior(output: Tensor) -> DiagonalNormal:
+def normal_posterior(output: Tensor) -> DiagonalNormal:
     """Mean and raw scale side by side, (B, 2D), as a normal over (B, D)."""
     output = output if output.dtype == torch.float64 else output.float()  # densities stay in float32
     loc, raw_scale = output.chunk(2, dim=1)

@@ -23,6 +23,7 @@ from pixelvae.decoders.wavenet import WaveNet
 from pixelvae.latents.encoders import ConvEncoder, Encoder, WaveEncoder
 from pixelvae.latents.hierarchical import HierarchicalPrior
 from pixelvae.latents.priors import FlowPrior, Prior, StandardNormal, VampPrior
+from pixelvae.latents.spectrogram import SpectrogramEncoder
 from pixelvae.likelihoods import Categorical, DiscretizedLogisticMixture, Likelihood
 from pixelvae.models.base import ContextFactory, DecoderFactory, GenerativeModel, LikelihoodFactory
 from pixelvae.models.pixelvae import AutoregressiveModel, EncoderFactory, PixelVAE, PriorFactory
@@ -31,7 +32,7 @@ from pixelvae.ranges import require_count, require_one_of
 CLASSES: Mapping[str, Sequence[type]] = {
     "likelihood": (Categorical, DiscretizedLogisticMixture),
     "decoder": (DiagonalBiLSTM, Factorised, GatedPixelCNN, PixelCNN, RowLSTM, WaveNet),
-    "encoder": (ConvEncoder, WaveEncoder),
+    "encoder": (ConvEncoder, SpectrogramEncoder, WaveEncoder),
     "prior": (FlowPrior, HierarchicalPrior, StandardNormal, VampPrior),
     "context": (PositionContext, SpatialContext, TemporalContext, VectorContext),
 }

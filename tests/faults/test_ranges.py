@@ -20,7 +20,7 @@ SMALL = {
     "map_shape": (1, 2, 2), "hidden_channels": (4,),
 }  # fmt: skip
 SMALL_LISTS = {"channels": (4, 4)}
-OF_SOUNDS = {"WaveNet", "WaveEncoder", "TemporalContext"}
+OF_SOUNDS = {"WaveNet", "SpectrogramEncoder", "WaveEncoder", "TemporalContext"}
 PARTS = [(kind, cls) for kind, classes in CLASSES.items() for cls in classes]
 
 
