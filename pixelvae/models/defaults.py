@@ -15,7 +15,8 @@ from pixelvae.context import SpatialContext, TemporalContext
 from pixelvae.data.spec import DataSpec
 from pixelvae.decoders.gated_pixelcnn import GatedPixelCNN
 from pixelvae.decoders.wavenet import WaveNet
-from pixelvae.latents.encoders import ConvEncoder, Encoder, WaveEncoder
+from pixelvae.latents.encoders import ConvEncoder, Encoder
+from pixelvae.latents.spectrogram import SpectrogramEncoder
 from pixelvae.likelihoods import Categorical, DiscretizedLogisticMixture, Likelihood
 from pixelvae.models.base import ContextFactory, DecoderFactory, LikelihoodFactory, build_part
 
@@ -60,8 +61,8 @@ def unmasked(given: DecoderFactory, chosen: LikelihoodFactory, spec: DataSpec) -
 
 
 def encoder(spec: DataSpec) -> Callable[[DataSpec, int], Encoder]:
-    """WaveEncoder for sounds, else ConvEncoder."""
-    return WaveEncoder if is_sound(spec) else ConvEncoder
+    """SpectrogramEncoder for sounds, else ConvEncoder."""
+    return SpectrogramEncoder if is_sound(spec) else ConvEncoder
 
 
 def context(spec: DataSpec) -> ContextFactory:

@@ -105,7 +105,7 @@ class PixelVAE(GenerativeModel):
             latent_dim: Width D of h.
             likelihood: By default ``Categorical``; of several channels ``DiscretizedLogisticMixture``.
             decoder: By default ``GatedPixelCNN`` or ``WaveNet``.
-            encoder: By default ``ConvEncoder`` or ``WaveEncoder``.
+            encoder: By default ``ConvEncoder`` or ``SpectrogramEncoder``.
             prior: By default ``StandardNormal``.
             context: By default ``SpatialContext`` or ``TemporalContext``.
             class_conditional: Whether the model is conditioned on the labels, if the data have any.

@@ -14,9 +14,9 @@ from pixelvae import (
     GatedPixelCNN,
     PixelCNN,
     PixelVAE,
+    SpectrogramEncoder,
     TemporalContext,
     VectorContext,
-    WaveEncoder,
     WaveNet,
 )
 from pixelvae.models.assembly import ConfigurationError, build, configuration, described, factory
@@ -65,7 +65,7 @@ def test_the_initial_weights_leave_the_global_generator_alone():
 
 def test_sounds_get_the_parts_of_sounds():
     parts = PixelVAE.default(SPECS[5]).parts
-    assert (parts["decoder"].func, parts["encoder"], parts["context"]) == (WaveNet, WaveEncoder, TemporalContext)
+    assert (parts["decoder"].func, parts["encoder"], parts["context"]) == (WaveNet, SpectrogramEncoder, TemporalContext)
 
 
 def test_a_given_part_stays_as_it_is():
