@@ -26,6 +26,11 @@ def test_totals_are_those_of_the_rows():
     assert ", ".join(wanted) in " ".join(PAGE.split())
 
 
+def test_interruptions_are_counted():
+    kills, signals = (KINDS[f"{name} at a random moment"]["interruptions"] for name in ("kill -9", "signal"))
+    assert f"killed {kills} times and received {signals} signals" in " ".join(PAGE.split())
+
+
 def test_deliberate_faults_are_counted():
     table = (ROOT / "results/faults/mutants.md").read_text()
     row = re.search(r"^\| all \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", table, re.MULTILINE)
