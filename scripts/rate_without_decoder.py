@@ -5,6 +5,8 @@ The likelihood has no gradient for the latents, so all of their information abou
 
 from __future__ import annotations
 
+import itertools
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,18 +54,23 @@ def main(
 ) -> None:
     """Train encoder and prior under a rate, and write the information in the latents.
 
+    Rows of other priors, rates and seeds stay in the file.
+
     Args:
         out: Output file.
         steps: Number of updates of a run.
         rates: Rates (KL) in nats.
         seeds: Seeds of the weights, the data order and the noise.
     """
-    rows = [measure(name, rate, steps, seed) for rate in rates for name in PRIORS for seed in seeds]
-    write_json(out, {"rows": rows, "steps": steps, "command": command_line(), "environment": environment()})
+    kept = json.loads(out.read_text())["rows"] if out.is_file() else []
+    rows = {(row["rate_nats"], row["prior"], row["seed"]): row for row in kept}
+    for case in itertools.product(rates, PRIORS, seeds):
+        rows[case] = measure(*case, steps)
+        write_json(out, {"rows": [rows[key] for key in sorted(rows)]})  # nothing computed is lost
     print(f"Written to {out}")
 
 
-def measure(prior: str, rate: float, steps: int, seed: int) -> dict[str, Any]:
+def measure(rate: float, prior: str, seed: int, steps: int) -> dict[str, Any]:
     """One run: KL, mutual information and effective rank on 3,000 training digits."""
     data = MNIST5k(levels=2)
     torch.manual_seed(seed)
@@ -99,6 +106,9 @@ def measure(prior: str, rate: float, steps: int, seed: int) -> dict[str, Any]:
         "mutual_information_nats": found.nats,
         "mutual_information_cap_nats": found.cap_nats,
         "effective_rank": effective_rank(means_of(batches)),
+        "steps": steps,
+        "command": command_line(),
+        "environment": environment(),
     }
     print(row, flush=True)
     return row
