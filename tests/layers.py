@@ -29,12 +29,12 @@ NEVER = {  # importer: what it may not import although its row allows it
     "sampling": {"data"},
 } | dict.fromkeys(NOUNS, NOUNS)
 ONLY_IN = {  # a foreign module, and the parts that may import it
-    "tensorboard": {"reporting"},
+    "tensorboard": {"reporting", "scripts"},
     "torch.utils.tensorboard": {"reporting"},
     "torch.distributed": {"distributed"},
     "torch.nn.parallel": {"distributed"},
     "jsonargparse": {"commands", "scripts"},
-    "importlib.import_module": {"commands"},  # an import that this law cannot read
+    "importlib.import_module": {"commands", "scripts"},  # an import that this law cannot read
     "numba": set(),
     "llvmlite": set(),
 }
