@@ -1,6 +1,8 @@
 """Every test starts with the same seed. Fixtures: float64, a device, checkpoints."""
 
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,27 @@ from small_runs import CONFIG, small_model
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 torch.set_num_threads(1)  # the networks of the tests are too small to share
+
+
+running = []  # the test that runs now
+
+
+def require_mark(event, arguments):
+    """A test that starts a Python process waits for it, on a busy machine for long: it is marked slow."""
+    if event == "subprocess.Popen" and running and Path(str(arguments[0])).name.startswith("python"):
+        assert running[-1].get_closest_marker("slow"), f"mark {running[-1].nodeid} slow; it starts {arguments[1]}"
+
+
+sys.addaudithook(require_mark)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    running.append(item)
+    try:
+        return (yield)
+    finally:
+        running.pop()
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,8 @@ from pixelvae.distributed import TIMEOUT, World, connect, resolve_precision
 from pixelvae.training.loop import Observer
 from small_runs import CONFIG, small_fit, small_model
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent
 CPU = torch.device("cpu")
 

@@ -322,6 +322,7 @@ assert list(tqdm(range(3))) == [0, 1, 2]
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_without_widgets_has_bars_and_no_warning():
     done = subprocess.run(
         [sys.executable, "-c", NOTEBOOK], cwd=TESTS.parent, check=True, capture_output=True, text=True

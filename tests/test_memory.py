@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator of glibc")
+pytestmark = [
+    pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator of glibc"),
+    pytest.mark.slow,
+]
 TESTS = Path(__file__).parent
 SCRIPT = """
 import resource, sys, torch

@@ -8,6 +8,8 @@ import pytest
 
 from pixelvae.commands import configs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 SLOW = (
     "torch._dynamo", "torch._inductor", "sympy", "torchvision", "matplotlib", "tensorboard", "torch.utils.tensorboard",

@@ -96,6 +96,7 @@ def test_an_unknown_command_is_one_line_and_code_2(name, advice, capsys):
     assert said.err.endswith(f"{advice}\n")
 
 
+@pytest.mark.slow
 def test_only_the_command_that_runs_is_imported():
     """In a process of its own, for this one has imported all of them."""
     lines = ["import sys; from pixelvae.commands.cli import main", "try: main(['sample', '--help'])"]
@@ -106,6 +107,7 @@ def test_only_the_command_that_runs_is_imported():
     assert loaded & commands == {"pixelvae.commands.sample"}
 
 
+@pytest.mark.slow
 def test_the_package_runs_as_a_module():
     command = [sys.executable, "-m", "pixelvae", "trian"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)

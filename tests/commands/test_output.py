@@ -10,6 +10,8 @@ import pytest
 
 from pixelvae.commands import output
 
+pytestmark = pytest.mark.slow
+
 WORK = f"""
 import runpy, sys
 runpy.run_path({output.__file__!r})["keep_working_without_readers"]()

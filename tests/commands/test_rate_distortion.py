@@ -34,6 +34,7 @@ def run(config, *options):
     return jsonargparse.auto_cli(rate_distortion.main, args=arguments)
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_numbers_a_table_and_a_figure(config, tmp_path):
     """Equal steps at different rates; every number of the table is there for every rate."""
     points = run(config, "--rates=[4, 1]")

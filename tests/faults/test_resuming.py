@@ -166,6 +166,7 @@ def test_one_process_writes_and_the_other_hears_who(tmp_path):
     assert not (tmp_path / ".lock.json").exists()
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, monkeypatch):
     """What a killed process leaves: its files, and for a moment loader processes that still hold the lock."""
     dead = subprocess.Popen([sys.executable, "-c", ""])

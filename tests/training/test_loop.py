@@ -90,6 +90,7 @@ def test_the_elbo_of_held_out_images_rises(tmp_path):
     assert after.elbo > before.elbo + 10  # nats; an untrained model is near −64 ln 2 = −44
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_layers", [1, 5])
 def test_a_rate_is_reached_within_five_percent_whatever_the_decoder_and_held(tmp_path, num_layers):
     small_decoder = {"num_layers": num_layers, "channels": 4, "first_kernel_size": 3, "head_channels": 8}
@@ -105,6 +106,7 @@ def test_a_rate_is_reached_within_five_percent_whatever_the_decoder_and_held(tmp
     assert len({record.beta for record in seen.seen}) > 650  # the multiplier is in the log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["StandardNormal", "FlowPrior", "VampPrior"])
 def test_a_rate_is_information_even_where_the_decoder_ignores_its_latents(tmp_path, prior):
     """A narrow posterior that does not depend on x would have the KL too, and so would one far from the prior."""
@@ -283,6 +285,7 @@ def test_a_resumed_run_keeps_its_seed(tmp_path):
         small_fit(tmp_path, steps=2, seed=1, resume=True)
 
 
+@pytest.mark.slow
 def test_torch_compile_computes_the_same_step(tmp_path):
     eager = small_fit(tmp_path / "eager", steps=2)
     compiled = small_fit(tmp_path / "compiled", steps=2, compile="always")
