@@ -247,13 +247,15 @@ def _build_like(
         raise CheckpointError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    different = [name for name in wanted | given if wanted.get(name) != given.get(name)]
+    different = [name for name in wanted if name in given and wanted[name] != given[name]]
+    if not different:
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+        different = [*missing, *unexpected]
     if different:
         name = different[0]
         shapes = f"{name} has shape {given.get(name, 'none')}, wanted {wanted.get(name, 'none')}"
         more = f"; {len(different) - 1} more differ" if len(different) > 1 else ""
         raise CheckpointError(f"{path.parent}: the weights do not fit config.yaml: {shapes}{more}")
-    model.load_state_dict(tensors)
     return model
 
 

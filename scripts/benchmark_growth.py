@@ -119,7 +119,7 @@ def parts_of(model: GenerativeModel) -> dict[str, float]:
     """Shares of the time of all operators; ``other`` is mostly pointwise."""
     step = step_of(model, PROFILE_BATCH)
     step()
-    with profile(activities=[ProfilerActivity.CPU]) as run:
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as run:
         for _ in range(PROFILE_STEPS):
             step()
     times: Counter[str] = Counter()

@@ -8,16 +8,20 @@ import torch
 from safetensors.torch import load_file
 
 import pixelvae as pv
+from load_script import load_script
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import evaluate_bound
+from pixelvae.reporting.model_card import write_model_card
 
+publish = load_script("publish")
 RESULTS = Path(__file__).parent.parent / "results"
 SHIPPED = sorted(path.parent.relative_to(RESULTS).as_posix() for path in RESULTS.glob("*/*/model.safetensors"))
 OF_DIGITS = [name for name in SHIPPED if name.startswith("digits/")]  # scikit-learn brings the data
 
 
 def test_the_repository_holds_models():
-    assert {"fashion_mnist/pixelvae_mixture_wide", "mnist/pixelvae_8bit", "digits/standard_normal"} <= set(SHIPPED)
+    wanted = {"fashion_mnist/pixelvae_mixture_wide", "mnist/pixelvae_8bit", "spoken_digits/pixelvae"}
+    assert wanted | {"digits/standard_normal"} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -28,6 +32,26 @@ def test_a_model_opens_by_its_name(name):
     assert sum(p.numel() for p in model.parameters()) == metrics["num_parameters"]
     x = torch.randint(model.spec.levels, (2, *model.spec.shape))
     assert model(x, torch.zeros(2, len(model.spec.num_classes), dtype=torch.long)).elbo.isfinite().all()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_model_has_its_card(name, tmp_path):
+    """It is the card of its metrics and configuration."""
+    for file in ("metrics.json", "config.yaml"):
+        (tmp_path / file).write_bytes((RESULTS / name / file).read_bytes())
+    assert (RESULTS / name / "README.md").read_text() == write_model_card(tmp_path, name).read_text()
+
+
+def test_weights_come_into_the_repository_with_their_card(tmp_path):
+    """Without an address they lie beside their metrics."""
+    name = OF_DIGITS[0]
+    for file in ("metrics.json", "config.yaml"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / file).write_bytes((RESULTS / name / file).read_bytes())
+    publish.main(RESULTS / name, name, results=tmp_path)
+    for file in ("model.safetensors", "README.md"):
+        assert (tmp_path / name / file).read_bytes() == (RESULTS / name / file).read_bytes()
+    assert not (tmp_path / "weights.json").exists()
 
 
 @pytest.mark.parametrize("name", OF_DIGITS)

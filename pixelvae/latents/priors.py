@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import zuko
@@ -131,6 +131,10 @@ class FlowPrior(Prior):
         self.flow = zuko.flows.MAF(
             latent_dim, transforms=num_transforms, hidden_features=list(hidden_channels), activation=nn.SiLU
         )
+        # The mean 0 and variance 1 of its base are constants, whose names differ among versions of zuko.
+        for name, constant in list(self.flow.base.named_buffers()):
+            self.flow.base.register_buffer(name, constant, persistent=False)
+        self.register_load_state_dict_pre_hook(_without_base)
 
     def log_prob(self, h: Tensor) -> Tensor:
         """log p(h) in nats. (B, D) -> (B,)."""
@@ -145,6 +149,12 @@ class FlowPrior(Prior):
         """The inverse of f, in T·D passes. (B, D) standard normal -> (B, D)."""
         with torch.autocast(noise.device.type, enabled=False):
             return self.flow().transform.inv(noise)
+
+
+def _without_base(_module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Remove the constants of the flow's base, which earlier versions saved, from the state to load."""
+    for name in [name for name in state if name.startswith(f"{prefix}flow.base.")]:
+        del state[name]
 
 
 class VampPrior(Prior):

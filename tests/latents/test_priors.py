@@ -233,3 +233,16 @@ def test_names_the_option_that_it_refuses(make, message):
     """An invalid argument is a ValueError with the given value."""
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("names", [("loc", "scale"), ("_0", "_1"), ()], ids=["zuko 1.6", "zuko 1.3", "now"])
+def test_weights_of_a_flow_fit_every_version_of_its_library(names):
+    """They named the constants of its base differently; weights are now without them."""
+    prior = FlowPrior(latent_dim=3, num_transforms=2, hidden_channels=(4,))
+    state = prior.state_dict()
+    assert not [name for name in state if name.startswith("flow.base.")]
+    ours = {name: torch.ones_like(tensor) for name, tensor in state.items()}
+    prior.load_state_dict(ours | {f"flow.base.{name}": torch.zeros(3) for name in names})
+    assert all(bool((tensor == 1).all()) for tensor in prior.state_dict().values())
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        prior.load_state_dict(ours | {"flow.other": torch.zeros(3)})

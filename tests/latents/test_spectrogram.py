@@ -63,3 +63,11 @@ def test_the_power_is_float32_under_autocast():
 def test_an_invalid_argument_is_named(spec, options, message):
     with pytest.raises(ValueError, match=message):
         SpectrogramEncoder(spec, 2, **options)
+
+
+@pytest.mark.parametrize("scale", [0.1, 2.0])
+def test_the_posterior_begins_with_the_initial_scale(scale):
+    encoder = SpectrogramEncoder(DataSpec((1, 64), 4), 3, channels=(3,), window=8, hop=4, initial_scale=scale)
+    with torch.no_grad():
+        encoder.linear.weight.zero_()
+    assert encoder(torch.zeros(1, 1, 64, dtype=torch.long)).scale.tolist()[0] == pytest.approx([scale] * 3, rel=2e-3)
