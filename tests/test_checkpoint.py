@@ -99,11 +99,17 @@ def test_the_message_names_the_file_and_a_data_set_is_one_of_the_package(folder)
         load_data(rewritten(folder, change))
 
 
-def test_weights_that_do_not_fit_the_configuration_are_refused(folder):
-    def change(config):
-        config["decoder"]["init_args"]["num_layers"] = 3
-
-    with pytest.raises(CheckpointError, match="do not fit"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config: config["decoder"]["init_args"].update(num_layers=3), r"has shape \(.*\), wanted \("),
+        (lambda config: config.update(prior={"class_path": "FlowPrior"}), r"prior\..* has shape none, wanted \("),
+        (lambda config: config.update(encoder=None, prior=None, latent_dim=0), "has shape"),
+    ],
+    ids=["other shapes", "missing", "unexpected"],
+)
+def test_weights_that_do_not_fit_the_configuration_are_refused(folder, change, message):
+    with pytest.raises(CheckpointError, match=f"do not fit config.yaml: .*{message}"):
         load(rewritten(folder, change))
 
 

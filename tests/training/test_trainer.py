@@ -134,7 +134,7 @@ def test_free_bits_look_at_each_accumulated_batch(float64):
 
 def test_a_reward_of_information_does_not_train_the_prior(monkeypatch):
     """It is part of the KL above the cap; a prior that it trained would move away from the posterior."""
-    monkeypatch.setattr(objective, "VERIFIABLE_SHARE", 0.0)  # always above the cap
+    monkeypatch.setattr(objective, "VERIFIABLE_SHARE", -math.inf)  # always above the cap
     monkeypatch.setattr(objective, "normal_information", lambda q: q.loc.sum() * 0 + math.inf)  # so the KL is rewarded
     data, gradients = small_data(), []
     options = TrainingOptions(batch_size=8, compile="never", precision="float32")
