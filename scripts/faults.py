@@ -53,12 +53,19 @@ class Trial(NamedTuple):
     act: Act
 
 
-def main(trials: int = 20, only: list[str] | None = None, out: Path = Path("results/faults"), seed: int = 0) -> None:
+def main(
+    trials: int = 20,
+    only: list[str] | None = None,
+    more: bool = False,
+    out: Path = Path("results/faults"),
+    seed: int = 0,
+) -> None:
     """Run every kind of fault so many times and count.
 
     Args:
         trials: Of each kind.
         only: Words of kinds, such as kill or picture; the others keep the counts of out/report.json.
+        more: Add the trials to those of out/report.json, and number them from there.
         out: Folder for report.json.
         seed: Seed of the random faults.
     """
@@ -68,21 +75,24 @@ def main(trials: int = 20, only: list[str] | None = None, out: Path = Path("resu
     engine.library(engine.NATIVE)  # no trial may start a compiler
     engine.why_not()
     path = out / "report.json"
-    report: dict[str, Any] = json.loads(path.read_text())["kinds"] if only and path.is_file() else {}
+    report: dict[str, Any] = json.loads(path.read_text())["kinds"] if (only or more) and path.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch, "whole")
         for kind, act in kinds(whole, undisturbed(whole)):
             if only and not any(word in kind for word in only):
                 continue
-            failures, interruptions = [], 0
-            for i in tqdm(range(trials), desc=kind, leave=False):
+            before = report.get(kind, {}) if more else {}
+            first, interruptions = before.get("tried", 0), before.get("interruptions", 0)
+            failures: list[str] = []
+            for i in tqdm(range(first, first + trials), desc=kind, leave=False):
                 with tempfile.TemporaryDirectory(dir=scratch) as folder:
                     failure, count = attempt(act, random.Random(f"{seed} {kind} {i}"), Path(folder))
                 interruptions += count
                 failures += [f"trial {i}: {failure}"] * bool(failure)
-            report[kind] = {"tried": trials, "held": trials - len(failures), **counts(failures)}
+            found = {"tried": trials, "held": trials - len(failures), **counts(failures)}
+            report[kind] = {name: number + before.get(name, 0) for name, number in found.items()}
             report[kind] |= {"interruptions": interruptions} if is_interruption(act) else {}
-            report[kind] |= {"failures": failures[:10], "command": command_line()}
+            report[kind] |= {"failures": [*before.get("failures", []), *failures][:10], "command": command_line()}
             print(f"{kind:34} tried {trials:5}  held {trials - len(failures):5}  failed {len(failures):5}", flush=True)
             write_json(path, {"seed": seed, "kinds": report})
 
