@@ -14,6 +14,8 @@ from pixelvae.commands import latents
 from pixelvae.reporting.tensorboard import TensorBoardObserver
 from small_runs import CONFIG, small_data, small_fit
 
+pytestmark = pytest.mark.slow
+
 NUM_POINTS = 60
 
 

@@ -89,7 +89,7 @@ class SpectrogramEncoder(Encoder):
         left = math.ceil((math.ceil(spec.sites[0] / hop)) / 2 ** len(channels))
         self.linear = nn.Linear(channels[-1] * left + sum(self.num_classes), 2 * latent_dim)
         with torch.no_grad():  # softplus(raw + 1) is the scale
-            self.linear.bias[latent_dim:] = math.log(math.expm1(initial_scale)) - 1
+            self.linear.bias[latent_dim:] = initial_scale + math.log(-math.expm1(-initial_scale)) - 1
 
     def spectrogram(self, signal: Tensor) -> Tensor:
         """The log power of every frequency of every frame. (B, C, T) -> (B, C·F, T/H), F = W/2 + 1."""
