@@ -36,6 +36,7 @@ def test_a_text_that_is_gone_is_one_clear_line():
     assert mutants.misplaced(gone).endswith(f"{gone.file} holds 'no such text' 0 times; wanted it once")
 
 
+@pytest.mark.slow
 def test_a_caught_a_living_and_an_undecided_fault_are_told_apart(tmp_path):
     """In a repository of one module and one test."""
     copy = tmp_path / "copy"

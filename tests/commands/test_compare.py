@@ -70,6 +70,7 @@ def test_a_finished_run_is_kept_and_an_unfinished_one_goes_on(configs, tmp_path,
         run(configs, tmp_path, "--steps=6")
 
 
+@pytest.mark.slow
 def test_equal_time_plans_the_steps_by_a_probe(configs, tmp_path):
     run(configs, tmp_path, "--minutes=0.001")
     plan = json.loads((tmp_path / "runs/plan.json").read_text())

@@ -27,6 +27,7 @@ def run(folder, *options, config=CONFIG):
     return jsonargparse.auto_cli(evaluate.main, args=arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [CONFIG, FLOW], ids=["normal", "flow"])
 def test_latents_are_measured_on_request_in_nats_and_shares(tmp_path, config, capsys):
     metrics = run(tmp_path, "--latents=true", "--probe_images=300", "--agreement_images=30", config=config)

@@ -110,6 +110,7 @@ def test_completions_keep_what_was_shown_and_decompression_is_a_mean(seen):
     torch.testing.assert_close(found["draws"].float().mean(0), found["draws_mean"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_files(seen, tmp_path, monkeypatch):
     best, out = seen
     torch.manual_seed(1)  # the global generator does not matter

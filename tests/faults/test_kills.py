@@ -151,6 +151,7 @@ def weights(out):
     return load_training(out / "last", torch.device("cpu"))["average"] | load(out / "best").state_dict()
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_operation_of_its_saves_ends_with_the_same_weights(tmp_path, kill_at, monkeypatch, whole):
     """Operations of the first saves and of later ones; resumed by `auto`, as a scheduler would."""
     count = kill_at(10**9)

@@ -124,6 +124,7 @@ def test_a_rate_is_information_even_where_the_decoder_ignores_its_latents(tmp_pa
     assert health.mutual_information.nats > 0.8 * 3.0
 
 
+@pytest.mark.slow
 def test_the_best_model_is_one_that_holds_the_rate(tmp_path):
     """Much of a KL costs more than it buys: by the bound alone the best model is an early one, at another rate."""
     seen = Validations()
