@@ -155,7 +155,8 @@ def test_every_file_has_its_line_and_every_line_its_file():
 
 def test_the_page_of_rates_holds_the_measured_numbers():
     page = (ROOT / "docs/rate.md").read_text()
-    for row in json.loads((ROOT / "results/rate_without_decoder.json").read_text())["rows"]:
+    rows = json.loads((ROOT / "results/rate_without_decoder.json").read_text())["rows"]
+    for row in (row for row in rows if row["estimate"] == "both"):
         line = next(line for line in page.splitlines() if f"| `{row['prior']}` | {row['rate_nats']:g} |" in line)
         wanted = (row["kl_nats_of_last_100_steps"], row["mutual_information_nats"])
         assert [f"{value:.2f}" for value in wanted if f"{value:.2f}" not in line] == []
