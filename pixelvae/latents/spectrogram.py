@@ -98,13 +98,17 @@ class SpectrogramEncoder(Encoder):
         left = (self.window - self.hop) // 2
         right = (frames - 1) * self.hop + self.window - length - left
         padded = F.pad(signal.reshape(batch * channels, 1, length), (left, max(right, 0)))
-        with torch.autocast(signal.device.type, enabled=False):  # bfloat16 has too few digits for silence
-            parts = F.conv1d(padded, self.fourier.to(signal.dtype), stride=self.hop)[..., :frames]
-            power = parts.square().unflatten(1, (2, -1)).sum(1) / self.window
-            return (power + SILENCE).log().reshape(batch, -1, frames)
+        parts = F.conv1d(padded, self.fourier.to(signal.dtype), stride=self.hop)[..., :frames]
+        power = parts.square().unflatten(1, (2, -1)).sum(1) / self.window
+        return (power + SILENCE).log().reshape(batch, -1, frames)
 
     def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
         """q(h|x, y) of a signal in [-1, 1]. (B, C, T) floats, y: (B, L) integers or None -> over (B, D)."""
+        # bfloat16 has too few digits for silence, and its gradient of a few frames can be NaN on a CPU.
+        with torch.autocast(signal.device.type, enabled=False):
+            return self._posterior(signal, y)
+
+    def _posterior(self, signal: Tensor, y: Tensor | None) -> DiagonalNormal:
         features = self.spectrogram(signal) / -math.log(SILENCE)  # at least −1
         for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
             features = residual(conv(F.silu(features) if i else features))
