@@ -156,6 +156,9 @@ def test_every_file_has_its_line_and_every_line_its_file():
 def test_the_page_of_rates_holds_the_measured_numbers():
     page = (ROOT / "docs/rate.md").read_text()
     rows = json.loads((ROOT / "results/rate_without_decoder.json").read_text())["rows"]
+    ablations = [row for row in rows if row["estimate"] != "both"]
+    assert len(ablations) >= 2
+    assert all(f"{row['kl_nats_of_last_100_steps']:.2f} nats" in page for row in ablations)
     for row in (row for row in rows if row["estimate"] == "both"):
         line = next(line for line in page.splitlines() if f"| `{row['prior']}` | {row['rate_nats']:g} |" in line)
         wanted = (row["kl_nats_of_last_100_steps"], row["mutual_information_nats"])

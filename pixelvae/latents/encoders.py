@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -97,9 +97,7 @@ class ConvEncoder(Encoder):
 
     def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
         """q(h|x, y) of a signal in [-1, 1]. (B, C, H, W) floats, y: (B, L) integers or None -> over (B, D)."""
-        features = signal
-        for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
-            features = residual(conv(F.silu(features) if i else features))
+        features = through_stages(signal, self.convs, self.residuals)
         return normal_posterior(self.linear(join_labels(F.silu(features).flatten(1), y, self.num_classes)))
 
 
@@ -163,11 +161,16 @@ class WaveEncoder(Encoder):
 
     def posterior(self, signal: Tensor, y: Tensor | None = None) -> DiagonalNormal:
         """q(h|x, y) of a signal in [-1, 1]. (B, C, T) floats, y: (B, L) integers or None -> over (B, D)."""
-        features = signal
-        for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
-            features = residual(conv(F.silu(features) if i else features))
+        features = through_stages(signal, self.convs, self.residuals)
         features = F.group_norm(features, 1)
         return normal_posterior(self.linear(join_labels(F.silu(features).mean(2), y, self.num_classes)))
+
+
+def through_stages(features: Tensor, convs: Iterable[nn.Module], residuals: Iterable[nn.Module]) -> Tensor:
+    """A strided convolution and a residual block for each stage; the first stage has no activation before it."""
+    for i, (conv, residual) in enumerate(zip(convs, residuals, strict=True)):
+        features = residual(conv(F.silu(features) if i else features))
+    return features
 
 
 def labels_seen(spec: DataSpec, sees_label: bool) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pixelvae.data.spec import DataSpec
 from pixelvae.latents.distributions import DiagonalNormal
-from pixelvae.latents.encoders import Encoder, labels_seen, normal_posterior
+from pixelvae.latents.encoders import Encoder, labels_seen, normal_posterior, through_stages
 from pixelvae.nn.labels import join_labels
 from pixelvae.nn.residual import Residual1d
 from pixelvae.ranges import require, require_count, require_counts
@@ -86,7 +86,7 @@ class SpectrogramEncoder(Encoder):
         widths = [spec.channels * (window // 2 + 1), *channels]
         self.convs = nn.ModuleList(nn.Conv1d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(widths))
         self.residuals = nn.ModuleList(Residual1d(width) for width in channels)
-        left = math.ceil((math.ceil(spec.sites[0] / hop)) / 2 ** len(channels))
+        left = math.ceil(math.ceil(spec.sites[0] / hop) / 2 ** len(channels))
         self.linear = nn.Linear(channels[-1] * left + sum(self.num_classes), 2 * latent_dim)
         with torch.no_grad():  # softplus(raw + 1) is the scale
             self.linear.bias[latent_dim:] = initial_scale + math.log(-math.expm1(-initial_scale)) - 1
@@ -97,8 +97,8 @@ class SpectrogramEncoder(Encoder):
         frames = math.ceil(length / self.hop)
         left = (self.window - self.hop) // 2
         right = (frames - 1) * self.hop + self.window - length - left
-        padded = F.pad(signal.reshape(batch * channels, 1, length), (left, max(right, 0)))
-        parts = F.conv1d(padded, self.fourier.to(signal.dtype), stride=self.hop)[..., :frames]
+        padded = F.pad(signal.reshape(batch * channels, 1, length), (left, right))
+        parts = F.conv1d(padded, self.fourier.to(signal.dtype), stride=self.hop)
         power = parts.square().unflatten(1, (2, -1)).sum(1) / self.window
         return (power + SILENCE).log().reshape(batch, -1, frames)
 
@@ -110,8 +110,7 @@ class SpectrogramEncoder(Encoder):
 
     def _posterior(self, signal: Tensor, y: Tensor | None) -> DiagonalNormal:
         features = self.spectrogram(signal) / -math.log(SILENCE)  # at least −1
-        for i, (conv, residual) in enumerate(zip(self.convs, self.residuals, strict=True)):
-            features = residual(conv(F.silu(features) if i else features))
+        features = through_stages(features, self.convs, self.residuals)
         return normal_posterior(self.linear(join_labels(F.silu(features).flatten(1), y, self.num_classes)))
 
 

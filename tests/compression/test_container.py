@@ -53,7 +53,7 @@ def test_every_flipped_bit_of_a_file_is_found():
 
 
 def test_a_block_is_read_in_its_place_alone():
-    """Whole blocks of one size, so that nothing but the checksum says where they belong."""
+    """Two blocks of one size: only their checksums differ by their places."""
     first = header_bytes(HEADER._replace(num_examples=9))
     parts = [block._replace(groups=[Group(3)]) for block in blocks()]
     framed = [block_bytes(block, i, first) for i, block in enumerate(parts)]
