@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -151,14 +152,7 @@ def load_weights(model: GenerativeModel, folder: str | Path) -> None:
     """
     folder = checkpoint_folder(folder)
     given = read_weights(folder / "model.safetensors")[0]
-    wanted = model.state_dict()
-    offences = [f"{name} is missing" for name in wanted if name not in given]
-    offences += [f"{name} is not in the model" for name in given if name not in wanted]
-    offences += [
-        f"{name} has shape {tuple(tensor.shape)}, in the model {tuple(wanted[name].shape)}"
-        for name, tensor in given.items()
-        if name in wanted and tensor.shape != wanted[name].shape
-    ]
+    offences = _load(copy.deepcopy(model), given)  # the model stays as it is if they do not fit
     if offences:
         more = f" and {len(offences) - 1} more" if len(offences) > 1 else ""
         raise CheckpointError(
@@ -166,6 +160,20 @@ def load_weights(model: GenerativeModel, folder: str | Path) -> None:
             "levels and parts of the checkpoint (its config.yaml)"
         )
     model.load_state_dict(given)
+
+
+def _load(model: GenerativeModel, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Load weights, converted from earlier versions by the model; return what does not fit, for each weight."""
+    wanted = model.state_dict()
+    shapes = [
+        f"{name} has shape {tuple(tensor.shape)}, in the model {tuple(wanted[name].shape)}"
+        for name, tensor in tensors.items()
+        if name in wanted and tensor.shape != wanted[name].shape
+    ]
+    if shapes:
+        return shapes
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    return [f"{name} is missing" for name in missing] + [f"{name} is not in the model" for name in unexpected]
 
 
 def load_config(folder: str | Path) -> dict[str, Any]:
@@ -245,17 +253,10 @@ def _build_like(
             model = build(config, spec, classes)
     except Exception as error:  # a broken configuration can raise any error
         raise CheckpointError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    different = [name for name in wanted if name in given and wanted[name] != given[name]]
-    if not different:
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
-        different = [*missing, *unexpected]
+    different = _load(model, tensors)
     if different:
-        name = different[0]
-        shapes = f"{name} has shape {given.get(name, 'none')}, wanted {wanted.get(name, 'none')}"
         more = f"; {len(different) - 1} more differ" if len(different) > 1 else ""
-        raise CheckpointError(f"{path.parent}: the weights do not fit config.yaml: {shapes}{more}")
+        raise CheckpointError(f"{path.parent}: the weights do not fit config.yaml: {different[0]}{more}")
     return model
 
 

@@ -51,6 +51,10 @@ class Objective:
     the second where they are far from the prior. The sum of the information in each latent must not be maximised
     either: it is largest when all latents are copies of one number.
 
+    With a ``consistency`` c, training also keeps the latents of a picture that is turned, shifted or scaled a little
+    (:func:`pixelvae.training.consistency.moved`): the loss gains c E[KL(q(h|moved x) ‖ q(h|x))]. Only the encoder computes it. The model of p(x) and
+    its bound stay those of the data as they are, because the decoder is never trained on moved pictures.
+
     Reference:
         Warm-up: Ladder Variational Autoencoders (Sønderby et al., 2016), https://arxiv.org/abs/1602.02282
         Free bits: Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016), eq. 15,
@@ -58,6 +62,8 @@ class Objective:
         Rate: Taming VAEs (Rezende and Viola, 2018), https://arxiv.org/abs/1810.00597; Fixing a Broken ELBO (Alemi et
         al., 2017), https://arxiv.org/abs/1711.00464. Differs from the first in: the constraint is on the KL, not on
         the reconstruction, and holds with equality, so its multiplier may have either sign.
+        Consistency: Consistency Regularization for Variational Auto-Encoders (Sinha and Dieng, 2021),
+        https://arxiv.org/abs/2105.14859. Differs in: the decoder is not trained on moved pictures.
         Rewarding information: InfoVAE (Zhao et al., 2017), https://arxiv.org/abs/1706.02262; by a lower bound:
         On Variational Bounds of Mutual Information (Poole et al., 2019), https://arxiv.org/abs/1905.06922
 
@@ -66,7 +72,9 @@ class Objective:
         beta_start: Weight of the KL at step 0.
         warmup_steps: Steps over which the weight goes linearly from ``beta_start`` to ``beta``; 0 for none.
         free_bits: λ, the floor of every group of the KL, in nats; 0 for none.
-        rate: R, the KL in nats per example that training holds; None for no constraint. Excludes the other options.
+        rate: R, the KL in nats per example that training holds; None for no constraint. Excludes the other options
+            but ``consistency``.
+        consistency: c, the weight of the KL between posteriors of a moved picture and of the original; 0 for none.
 
     Raises:
         ValueError: If an option is negative, or a rate is given together with another weight of the KL.
@@ -77,9 +85,10 @@ class Objective:
     warmup_steps: int = 0
     free_bits: float = 0.0
     rate: float | None = None
+    consistency: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("beta", "beta_start", "free_bits"):
+        for name in ("beta", "beta_start", "free_bits", "consistency"):
             require(f"objective.{name}", getattr(self, name), least=0)
         require_count("objective.warmup_steps", self.warmup_steps, least=0, most=MAX_COUNT)
         if self.rate is None:
@@ -107,6 +116,7 @@ class Objective:
         beta: Tensor | float,
         mean_over_ranks: Callable[[Tensor], Tensor],
         information: Tensor | None = None,
+        inconsistency: Tensor | None = None,
     ) -> Tensor:
         """The scalar to minimise on this rank, in nats per example. DDP averages its gradients over the ranks.
 
@@ -115,7 +125,19 @@ class Objective:
             beta: Weight of the KL.
             mean_over_ranks: The mean of a tensor over all ranks.
             information: :func:`rewarded_information`, if a rate rewards it.
+            inconsistency: (B,), KL(q(h|moved x) ‖ q(h|x)) in nats, if ``consistency`` > 0.
         """
+        loss = self._bound_loss(bound, beta, mean_over_ranks, information)
+        return loss if inconsistency is None else loss + self.consistency * inconsistency.mean()
+
+    def _bound_loss(
+        self,
+        bound: Bound,
+        beta: Tensor | float,
+        mean_over_ranks: Callable[[Tensor], Tensor],
+        information: Tensor | None,
+    ) -> Tensor:
+        """The loss without its last term, see :meth:`loss`."""
         kl = bound.kl_groups.mean(0)  # (G,)
         if self.rate is not None:
             excess = mean_over_ranks(kl.detach().sum()) / self.rate - 1

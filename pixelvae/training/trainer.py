@@ -19,6 +19,7 @@ from pixelvae.devices import send, send_levels, set_numerics
 from pixelvae.distributed import World, autocast, resolve_precision
 from pixelvae.models.base import Bound, GenerativeModel
 from pixelvae.nn.gated import fuse
+from pixelvae.training.consistency import NUM_DRAWS, divergence, moved
 from pixelvae.training.multiplier import Multiplier
 from pixelvae.training.objective import MIN_WEIGHT, Objective, rewarded_information
 from pixelvae.training.options import TrainingOptions
@@ -94,6 +95,11 @@ class Trainer:
     ):
         if objective.rate is not None and not model.latent_dim:
             raise ValueError(f"objective.rate={objective.rate}, but the model has no latents; set objective.rate: null")
+        if objective.consistency and not (model.latent_dim and len(model.spec.shape) == 3):
+            raise ValueError(
+                f"objective.consistency={objective.consistency} moves pictures and compares their latents, but the "
+                f"model has {model.latent_dim} latents of data of shape {model.spec.shape}; set objective.consistency: 0"
+            )
         self.training, self.objective, self.world, self.seed = training, objective, world, seed
         self.multiplier = None if objective.rate is None else Multiplier(objective.rate, world.device)
         mixed = resolve_precision(training.precision, world.device) == "bf16-mixed"
@@ -169,6 +175,11 @@ class Trainer:
         joint = self.model.draw_noise(batch_size * self.world.size, generator(self.seed, self.step))
         return joint.chunk(self.world.size)[self.world.rank]
 
+    def moves(self, batch_size: int) -> Tensor:
+        """This rank's rows of the draws that move the pictures of the joint batch, for ``objective.consistency``."""
+        joint = torch.rand(batch_size * self.world.size, NUM_DRAWS, generator=generator(self.seed, self.step, 2))
+        return joint.chunk(self.world.size)[self.world.rank]
+
     def update(self, x: Tensor, y: Tensor, others: Callable[[], tuple[Tensor, Tensor]] | None = None) -> Measurement:
         """One step on this rank's (x, y). Does not wait for the device; skips the update if it is not finite.
 
@@ -194,7 +205,8 @@ class Trainer:
         self.optimizer.zero_grad()
         xs, noises = x.chunk(training.accumulate), self.noise(len(x)).chunk(training.accumulate)
         ys = [None] * len(xs) if labels is None else labels.chunk(training.accumulate)
-        measured = [self.backward(*batch, beta, among) for batch in zip(xs, noises, ys, strict=True)]
+        moves = self.moves(len(x)).chunk(training.accumulate)
+        measured = [self.backward(*batch, beta, among) for batch in zip(xs, noises, ys, moves, strict=True)]
         terms = self.world.mean(torch.stack(measured).mean(0))
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm or math.inf)
         self.optimizer.found_inf = (~(terms[0] + grad_norm).isfinite()).float()  # type: ignore[attr-defined]
@@ -211,6 +223,7 @@ class Trainer:
         x: Tensor,
         noise: Tensor,
         y: Tensor | None,
+        moves: Tensor,
         beta: Tensor | float,
         among: tuple[Tensor, Tensor | None] | None = None,
     ) -> Tensor:
@@ -220,19 +233,23 @@ class Trainer:
             x: (B, C, *S) levels.
             noise: (B, D) standard normal.
             y: (B, L) labels.
+            moves: (B, 4) draws in [0, 1) that move the pictures, for ``objective.consistency``.
             beta: Weight of the KL.
             among: x and y of other examples, for the rewarded lower bound of information; None for no reward.
         """
-        information = None
+        information = inconsistency = None
         with autocast(self.training.precision, self.world.device):
             bound = self.bound(x, y, noise=noise, checked=True)
             others = None if among is None else self.model.posterior(*among)
+            shifted = self.model.posterior(moved(x, moves), y) if self.objective.consistency else None
         if others is not None and bound.posterior is not None:
             h = bound.posterior.rsample(noise)
             with constant(self.model.prior):
                 kl = self.model.prior.kl(bound.posterior, h).sum(1)
             information = rewarded_information(bound.posterior, h, others, kl, self.world.mean)
-        loss = self.objective.loss(bound, beta, self.world.mean, information)
+        if shifted is not None and bound.posterior is not None:
+            inconsistency = divergence(shifted, bound.posterior, noise)
+        loss = self.objective.loss(bound, beta, self.world.mean, information, inconsistency)
         (loss / self.training.accumulate).backward()
         return torch.cat([loss[None], bound.log_px.mean()[None], bound.kl_groups.mean(0)]).detach()
 
