@@ -116,6 +116,13 @@ def checkpoint_folder(folder: str | Path) -> Path:
     return folder
 
 
+def checkpoint_name(folder: str | Path) -> str:
+    """What configurations record of a checkpoint: the name of a published model, or a folder."""
+    checkpoint = checkpoint_folder(folder)
+    published = not whole_folder(Path(folder)).exists() and checkpoint.exists()
+    return Path(folder).as_posix() if published else str(checkpoint)
+
+
 def load(folder: str | Path, *, device: str | torch.device = "cpu", classes: Sequence[type] = ()) -> GenerativeModel:
     """Load a trained model in evaluation mode without gradients; ``train()`` enables gradients.
 
@@ -165,15 +172,15 @@ def load_weights(model: GenerativeModel, folder: str | Path) -> None:
 def _load(model: GenerativeModel, tensors: Mapping[str, Tensor]) -> list[str]:
     """Load weights, converted from earlier versions by the model; return what does not fit, for each weight."""
     wanted = model.state_dict()
-    shapes = [
+    offences = [f"{name} is missing" for name in wanted if name not in tensors]
+    offences += [
         f"{name} has shape {tuple(tensor.shape)}, in the model {tuple(wanted[name].shape)}"
         for name, tensor in tensors.items()
         if name in wanted and tensor.shape != wanted[name].shape
     ]
-    if shapes:
-        return shapes
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    return [f"{name} is missing" for name in missing] + [f"{name} is not in the model" for name in unexpected]
+    if offences:
+        return offences
+    return [f"{name} is not in the model" for name in model.load_state_dict(tensors, strict=False).unexpected_keys]
 
 
 def load_config(folder: str | Path) -> dict[str, Any]:

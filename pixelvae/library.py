@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pixelvae.checkpoint import Progress, checkpoint_folder, is_run, load_weights
+from pixelvae.checkpoint import Progress, checkpoint_name, is_run, load_weights
 from pixelvae.data.splits import DataSet, Split
 from pixelvae.distributed import World, connect
 from pixelvae.evaluation.bounds import (
@@ -138,7 +138,7 @@ def fit(
     _require_fit(model, data)
     if init_from is not None and not is_run(out):
         load_weights(model, init_from)
-    origin = {} if init_from is None else {"init_from": checkpoint_folder(init_from)}
+    origin = {} if init_from is None else {"init_from": checkpoint_name(init_from)}
     resolved = _resolved(model, data, options, objective, out, seed, device) | origin | dict(config or {})
     resolved = plain(resolved, "config")
     world = connect(device)

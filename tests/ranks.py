@@ -33,6 +33,7 @@ OBJECTIVES = {
     "warmup": Objective(warmup_steps=4),
     "free_bits": Objective(free_bits=0.05),
     "rate": Objective(rate=3.0),
+    "consistency": Objective(consistency=1.0),
 }
 
 

@@ -102,15 +102,22 @@ def test_the_message_names_the_file_and_a_data_set_is_one_of_the_package(folder)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda config: config["decoder"]["init_args"].update(num_layers=3), r"has shape \(.*\), wanted \("),
-        (lambda config: config.update(prior={"class_path": "FlowPrior"}), r"prior\..* has shape none, wanted \("),
-        (lambda config: config.update(encoder=None, prior=None, latent_dim=0), "has shape"),
+        (lambda config: config["decoder"]["init_args"].update(num_layers=3), r"is missing; \d+ more differ"),
+        (lambda config: config.update(prior={"class_path": "FlowPrior"}), r"prior\.\S+ is missing; \d+ more differ"),
+        (lambda config: config.update(encoder=None, prior=None, latent_dim=0), r"has shape \(.*\), in the model \("),
     ],
-    ids=["other shapes", "missing", "unexpected"],
+    ids=["other layers", "missing", "other shapes"],
 )
 def test_weights_that_do_not_fit_the_configuration_are_refused(folder, change, message):
     with pytest.raises(CheckpointError, match=f"do not fit config.yaml: .*{message}"):
         load(rewritten(folder, change))
+
+
+def test_weights_that_the_model_does_not_have_are_refused(tmp_path):
+    model = small_model(CONFIG | {"prior": {"class_path": "FlowPrior"}})
+    save_model(tmp_path, model, CONFIG, Progress())
+    with pytest.raises(CheckpointError, match=r"config.yaml: prior\.flow\.\S+ is not in the model; \d+ more"):
+        load(tmp_path)
 
 
 def test_training_state_runs_no_code(tmp_path):

@@ -42,7 +42,7 @@ aten = torch.ops.aten
 READS = (aten._local_scalar_dense, aten.item, aten.is_nonzero)
 PINS = (aten._pin_memory, aten.pin_memory)  # which need the driver
 WALKS = ("-deep", "-rgb", "factorised")  # a decoder's name ends with one of these
-OBJECTIVES = (Objective(warmup_steps=4), Objective(free_bits=0.1), Objective(rate=3.0))
+OBJECTIVES = (Objective(warmup_steps=4), Objective(free_bits=0.1), Objective(rate=3.0, consistency=1.0))
 
 
 class PretendedGPU(TorchDispatchMode):

@@ -1,5 +1,6 @@
 """Models in the repository: their weights print the published numbers again."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 
 import pixelvae as pv
 from load_script import load_script
+from pixelvae.checkpoint import load_config, load_weights
 from pixelvae.distributed import World
 from pixelvae.evaluation.bounds import evaluate_bound
 from pixelvae.reporting.model_card import write_model_card
@@ -32,6 +34,27 @@ def test_a_model_opens_by_its_name(name):
     assert sum(p.numel() for p in model.parameters()) == metrics["num_parameters"]
     x = torch.randint(model.spec.levels, (2, *model.spec.shape))
     assert model(x, torch.zeros(2, len(model.spec.num_classes), dtype=torch.long)).elbo.isfinite().all()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_model_is_where_another_starts(name):
+    """Its weights fit a model that is built anew, also those of an earlier version."""
+    published = pv.load(name)
+    other = copy.deepcopy(published)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    load_weights(other, name)
+    for ours, theirs in zip(other.parameters(), published.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_run_records_the_name_of_the_model_that_it_starts_from(tmp_path):
+    """Not the folder in which its weights are on one machine."""
+    name = OF_DIGITS[0]
+    options = {"steps": 1, "progress": False, "tensorboard": False, "init_from": name}
+    pv.fit(pv.load(name), pv.load_data(RESULTS / name), tmp_path, **options)
+    assert load_config(tmp_path / "last")["init_from"] == name
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 
 from pixelvae.checkpoint import (
     CheckpointError,
-    checkpoint_folder,
+    checkpoint_name,
     is_run,
     load_config,
     load_progress,
@@ -125,7 +125,7 @@ def start_from(
         announce: Whether to print which weights were copied.
 
     Returns:
-        The configuration with the folder of the checkpoint, or without ``init_from``.
+        The configuration with the name or folder of the checkpoint, or without ``init_from``.
 
     Raises:
         CheckpointError: If there is no such checkpoint, or its weights do not fit the model.
@@ -133,7 +133,7 @@ def start_from(
     if init_from is None:
         return {name: value for name, value in config.items() if name != "init_from"}
     if is_run(out):
-        return config | {"init_from": str(checkpoint_folder(init_from))}
+        return config | {"init_from": checkpoint_name(init_from)}
     try:
         checkpoint = find_checkpoint(init_from)
         load_weights(model, checkpoint)
@@ -141,7 +141,7 @@ def start_from(
         raise CheckpointError(f"--init_from: {error}") from error
     if announce:
         print(f"Starts from {checkpoint}, step {load_progress(checkpoint).step:,}")
-    return config | {"init_from": str(checkpoint)}
+    return config | {"init_from": checkpoint_name(init_from)}
 
 
 def report_next_steps(fitted: Fitted, out: Path) -> None:

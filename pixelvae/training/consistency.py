@@ -40,7 +40,7 @@ def moved(x: Tensor, draws: Tensor) -> Tensor:
         True
     """
     height, width = x.shape[2:]
-    angle, scale, down, right = ((2 * draws - 1).to(x.device, torch.float32).T[..., None, None])  # each (B, 1, 1)
+    angle, scale, down, right = (2 * draws - 1).T[..., None, None]  # each (B, 1, 1)
     angle, scale = angle * math.radians(MAX_DEGREES), 1 + MAX_SCALE * scale
     row = (torch.arange(height, device=x.device) - (height - 1) / 2)[:, None]
     column = torch.arange(width, device=x.device) - (width - 1) / 2
@@ -61,8 +61,8 @@ def divergence(q: Distribution, p: Distribution, noise: Tensor) -> Tensor:
         q, p over (B, D).  noise: (B, D) standard normal.  Returns (B,).
 
     Example:
-        >>> q, p = DiagonalNormal(torch.zeros(1, 2), torch.ones(1, 2)), DiagonalNormal(torch.ones(1, 2), torch.ones(1, 2))
-        >>> divergence(q, p, torch.zeros(1, 2))
+        >>> zero, one = torch.zeros(1, 2), torch.ones(1, 2)
+        >>> divergence(DiagonalNormal(zero, one), DiagonalNormal(one, one), noise=zero)
         tensor([1.])
     """
     if isinstance(q, DiagonalNormal) and isinstance(p, DiagonalNormal):

@@ -51,9 +51,9 @@ class Objective:
     the second where they are far from the prior. The sum of the information in each latent must not be maximised
     either: it is largest when all latents are copies of one number.
 
-    With a ``consistency`` c, training also keeps the latents of a picture that is turned, shifted or scaled a little
-    (:func:`pixelvae.training.consistency.moved`): the loss gains c E[KL(q(h|moved x) ‖ q(h|x))]. Only the encoder computes it. The model of p(x) and
-    its bound stay those of the data as they are, because the decoder is never trained on moved pictures.
+    With a ``consistency`` c, training also keeps the latents of a picture that is turned, shifted or scaled a little,
+    see :func:`pixelvae.training.consistency.moved`. The loss gains c E[KL(q(h|moved x) ‖ q(h|x))], which only the
+    encoder computes. The bound stays that of the data, because the decoder is not trained on moved pictures.
 
     Reference:
         Warm-up: Ladder Variational Autoencoders (Sønderby et al., 2016), https://arxiv.org/abs/1602.02282

@@ -97,8 +97,9 @@ class Trainer:
             raise ValueError(f"objective.rate={objective.rate}, but the model has no latents; set objective.rate: null")
         if objective.consistency and not (model.latent_dim and len(model.spec.shape) == 3):
             raise ValueError(
-                f"objective.consistency={objective.consistency} moves pictures and compares their latents, but the "
-                f"model has {model.latent_dim} latents of data of shape {model.spec.shape}; set objective.consistency: 0"
+                f"objective.consistency={objective.consistency} moves pictures and compares their latents, "
+                f"but the model has {model.latent_dim} latents of data of shape {model.spec.shape}; "
+                "set objective.consistency: 0"
             )
         self.training, self.objective, self.world, self.seed = training, objective, world, seed
         self.multiplier = None if objective.rate is None else Multiplier(objective.rate, world.device)
@@ -175,10 +176,13 @@ class Trainer:
         joint = self.model.draw_noise(batch_size * self.world.size, generator(self.seed, self.step))
         return joint.chunk(self.world.size)[self.world.rank]
 
-    def moves(self, batch_size: int) -> Tensor:
-        """This rank's rows of the draws that move the pictures of the joint batch, for ``objective.consistency``."""
+    def moves(self, batch_size: int) -> Sequence[Tensor | None]:
+        """For each part of an update, this rank's rows of the draws that move the pictures of the joint batch."""
+        if not self.objective.consistency:
+            return [None] * self.training.accumulate
         joint = torch.rand(batch_size * self.world.size, NUM_DRAWS, generator=generator(self.seed, self.step, 2))
-        return joint.chunk(self.world.size)[self.world.rank]
+        own = joint.chunk(self.world.size)[self.world.rank]
+        return send(own, self.world.device).chunk(self.training.accumulate)
 
     def update(self, x: Tensor, y: Tensor, others: Callable[[], tuple[Tensor, Tensor]] | None = None) -> Measurement:
         """One step on this rank's (x, y). Does not wait for the device; skips the update if it is not finite.
@@ -205,8 +209,8 @@ class Trainer:
         self.optimizer.zero_grad()
         xs, noises = x.chunk(training.accumulate), self.noise(len(x)).chunk(training.accumulate)
         ys = [None] * len(xs) if labels is None else labels.chunk(training.accumulate)
-        moves = self.moves(len(x)).chunk(training.accumulate)
-        measured = [self.backward(*batch, beta, among) for batch in zip(xs, noises, ys, moves, strict=True)]
+        batches = zip(zip(xs, noises, ys, strict=True), self.moves(len(x)), strict=True)
+        measured = [self.backward(*batch, beta, among, moves) for batch, moves in batches]
         terms = self.world.mean(torch.stack(measured).mean(0))
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm or math.inf)
         self.optimizer.found_inf = (~(terms[0] + grad_norm).isfinite()).float()  # type: ignore[attr-defined]
@@ -223,9 +227,9 @@ class Trainer:
         x: Tensor,
         noise: Tensor,
         y: Tensor | None,
-        moves: Tensor,
         beta: Tensor | float,
         among: tuple[Tensor, Tensor | None] | None = None,
+        moves: Tensor | None = None,
     ) -> Tensor:
         """Add this batch's share of the gradients of an update; return its loss, log_px and KL groups, (2 + G,).
 
@@ -233,15 +237,15 @@ class Trainer:
             x: (B, C, *S) levels.
             noise: (B, D) standard normal.
             y: (B, L) labels.
-            moves: (B, 4) draws in [0, 1) that move the pictures, for ``objective.consistency``.
             beta: Weight of the KL.
             among: x and y of other examples, for the rewarded lower bound of information; None for no reward.
+            moves: (B, 4) draws in [0, 1) that move the pictures, for ``objective.consistency``; None for none.
         """
         information = inconsistency = None
         with autocast(self.training.precision, self.world.device):
             bound = self.bound(x, y, noise=noise, checked=True)
             others = None if among is None else self.model.posterior(*among)
-            shifted = self.model.posterior(moved(x, moves), y) if self.objective.consistency else None
+            shifted = None if moves is None else self.model.posterior(moved(x, moves), y)
         if others is not None and bound.posterior is not None:
             h = bound.posterior.rsample(noise)
             with constant(self.model.prior):

@@ -54,7 +54,7 @@ def flat(tree, prefix=""):
 
 @pytest.mark.parametrize(
     ("number", "objective"),
-    [(signal.SIGTERM, Objective()), (signal.SIGINT, Objective()), (signal.SIGINT, Objective(rate=3.0))],
+    [(signal.SIGTERM, Objective()), (signal.SIGINT, Objective(consistency=1.0)), (signal.SIGINT, Objective(rate=3.0))],
 )
 def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not_bit_for_bit(tmp_path, number, objective):
     small_fit(tmp_path / "whole", steps=10, objective=objective)

@@ -36,7 +36,9 @@ def trainer_and_batch(objective, device):
     return trainer, data.train[next(iter(Batches(len(data.train), 8, seed=0)))]
 
 
-@pytest.mark.parametrize("objective", [Objective(warmup_steps=4), Objective(free_bits=0.1), Objective(rate=3.0)])
+@pytest.mark.parametrize(
+    "objective", [Objective(warmup_steps=4), Objective(free_bits=0.1), Objective(rate=3.0, consistency=1.0)]
+)
 def test_a_step_does_not_wait_for_the_device(objective, device):
     """On an accelerator the host would stand still at each float; labels and counters are integers."""
     trainer, batch = trainer_and_batch(objective, device)
@@ -111,7 +113,7 @@ def after_updates(updates, objective=None, precision="float32", **options):
 @pytest.mark.parametrize("accumulate", [2, 4])
 def test_accumulated_batches_equal_one_large_batch(float64, accumulate):
     """Same examples, same noise, same gradients, same measurements, up to rounding."""
-    objective = Objective(beta=0.5)
+    objective = Objective(beta=0.5, consistency=1.0)
     large, of_large = after_updates(3, objective, batch_size=16)
     small, of_small = after_updates(3, objective, batch_size=16 // accumulate, accumulate=accumulate)
     torch.testing.assert_close(of_small, of_large, rtol=1e-9, atol=1e-9)
