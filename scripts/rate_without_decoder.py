@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -35,8 +37,9 @@ from pixelvae.evaluation.information import effective_rank, encode_split, means_
 from pixelvae.models.pixelvae import PriorFactory
 from pixelvae.reporting.provenance import command_line, environment
 from pixelvae.storage import write_json
-from pixelvae.training import objective
-from pixelvae.training.objective import NUM_OTHERS, Objective
+from pixelvae.training import multiplier, objective, trainer
+from pixelvae.training.multiplier import Multiplier
+from pixelvae.training.objective import Objective
 from pixelvae.training.options import TrainingOptions
 from pixelvae.training.trainer import Trainer
 
@@ -50,6 +53,16 @@ Estimate = Literal["both", "lower bound", "upper bounds"]
 SHARES = {"both": objective.VERIFIABLE_SHARE, "lower bound": math.inf, "upper bounds": -math.inf}
 """Share of its cap up to which the lower bound is rewarded, by the name of the estimate."""
 
+CONSTANTS: dict[str, list[tuple[object, str]]] = {
+    "INITIAL_BETA": [(Multiplier, "INITIAL_BETA"), (objective, "MIN_WEIGHT"), (trainer, "MIN_WEIGHT")],
+    "MAX_CHANGE": [(Multiplier, "MAX_CHANGE")],
+    "DAMPING": [(Multiplier, "DAMPING")],
+    "RATE_TOLERANCE": [(multiplier, "RATE_TOLERANCE")],
+    "NUM_OTHERS": [(objective, "NUM_OTHERS")],
+    "VERIFIABLE_SHARE": [(objective, "VERIFIABLE_SHARE")],
+}
+"""Where each constant of a rate is."""
+
 BATCH_SIZE, LATENT_DIM, IMAGES = 64, 32, 3000
 
 
@@ -60,6 +73,7 @@ def main(
     seeds: tuple[int, ...] = (0, 1, 2),
     priors: tuple[str, ...] = tuple(PRIORS),
     estimate: Estimate = "both",
+    constants: dict[str, float] | None = None,
 ) -> None:
     """Train encoder and prior under a rate, and write the information in the latents.
 
@@ -72,14 +86,38 @@ def main(
         seeds: Seeds of the weights, the data order and the noise.
         priors: Names of priors.
         estimate: The rewarded estimate of the information; ``both`` is that of training, the others are ablations.
+        constants: Other values of the constants of a rate, such as '{"DAMPING": 0}': an ablation.
+
+    Raises:
+        ValueError: If a name is not one of the constants.
     """
+    constants = constants or {}
+    if unknown := set(constants) - set(CONSTANTS):
+        raise ValueError(f"constants: {', '.join(sorted(unknown))}; wanted names among {', '.join(CONSTANTS)}")
     kept = json.loads(out.read_text())["rows"] if out.is_file() else []
-    rows = {(row["estimate"], row["rate_nats"], row["prior"], row["seed"]): row for row in kept}
-    for case in itertools.product([estimate], rates, priors, seeds):
-        with patch.object(objective, "VERIFIABLE_SHARE", SHARES[estimate]):
-            rows[case] = {"estimate": estimate, **measure(*case[1:], steps)}
-        write_json(out, {"rows": [rows[key] for key in sorted(rows)]})  # nothing computed is lost
+    rows = {key(row): row for row in kept}
+    for case in itertools.product(rates, priors, seeds):
+        with changed({"VERIFIABLE_SHARE": SHARES[estimate]} | constants):
+            row = {"estimate": estimate, "constants": constants, **measure(*case, steps)}
+        rows[key(row)] = row
+        write_json(out, {"rows": [rows[name] for name in sorted(rows)]})  # nothing computed is lost
     print(f"Written to {out}")
+
+
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells a row from the others."""
+    constants = json.dumps(row.get("constants", {}), sort_keys=True)
+    return row["estimate"], constants, row["rate_nats"], row["prior"], row["seed"]
+
+
+@contextmanager
+def changed(constants: dict[str, float]) -> Iterator[None]:
+    """Other values of the constants of a rate."""
+    with ExitStack() as stack:
+        for name, value in constants.items():
+            for place in CONSTANTS[name]:
+                stack.enter_context(patch.object(*place, int(value) if name == "NUM_OTHERS" else value))
+        yield
 
 
 def measure(rate: float, prior: str, seed: int, steps: int) -> dict[str, Any]:
@@ -98,17 +136,19 @@ def measure(rate: float, prior: str, seed: int, steps: int) -> dict[str, Any]:
     for parameter in model.context.parameters():
         parameter.requires_grad_(False).zero_()  # its map is 0 for every h
     options = TrainingOptions(steps=steps, batch_size=BATCH_SIZE, compile="never", precision="float32")
-    trainer = Trainer(model, options, Objective(rate=rate), World(torch.device("cpu")), seed=seed)
+    training = Trainer(model, options, Objective(rate=rate), World(torch.device("cpu")), seed=seed)
     generator = torch.Generator().manual_seed(seed)
 
     def others() -> tuple[torch.Tensor, torch.Tensor]:
-        return data.train[BatchKey(torch.randint(len(data.train), (NUM_OTHERS,), generator=generator), trainer.step)]
+        return data.train[
+            BatchKey(torch.randint(len(data.train), (objective.NUM_OTHERS,), generator=generator), trainer.step)
+        ]
 
     keys, kl = iter(Batches(len(data.train), BATCH_SIZE, seed=seed)), []
     for _ in tqdm(range(steps), desc=f"{prior}, rate {rate:g}, seed {seed}", leave=False):
-        measured = trainer.update(*data.train[next(keys)], others)
-        kl.append(float(trainer.read([measured], since=0.0)[0].kl_groups.sum()))
-    batches = encode_split(trainer.averaged_model, data.train, device=torch.device("cpu"), max_images=IMAGES)
+        measured = training.update(*data.train[next(keys)], others)
+        kl.append(float(training.read([measured], since=0.0)[0].kl_groups.sum()))
+    batches = encode_split(training.averaged_model, data.train, device=torch.device("cpu"), max_images=IMAGES)
     found = mutual_information(batches, seed=0)
     row = {
         "prior": prior,

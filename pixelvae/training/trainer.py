@@ -171,17 +171,20 @@ class Trainer:
             if not all(bool(parameter.isfinite().all()) for parameter in weights.parameters()):
                 raise TrainingDivergedError(f"after step {self.step}: the weights are not finite")
 
+    def own_rows(self, joint: Tensor) -> Tensor:
+        """This rank's rows of the joint batch."""
+        return joint.chunk(self.world.size)[self.world.rank]
+
     def noise(self, batch_size: int) -> Tensor:
         """This rank's rows of the noise of the joint batch, which depends on seed and step only."""
-        joint = self.model.draw_noise(batch_size * self.world.size, generator(self.seed, self.step))
-        return joint.chunk(self.world.size)[self.world.rank]
+        return self.own_rows(self.model.draw_noise(batch_size * self.world.size, generator(self.seed, self.step)))
 
     def moves(self, batch_size: int) -> Sequence[Tensor | None]:
         """For each part of an update, this rank's rows of the draws that move the pictures of the joint batch."""
         if not self.objective.consistency:
             return [None] * self.training.accumulate
         joint = torch.rand(batch_size * self.world.size, NUM_DRAWS, generator=generator(self.seed, self.step, 2))
-        own = joint.chunk(self.world.size)[self.world.rank]
+        own = self.own_rows(joint)
         return send(own, self.world.device).chunk(self.training.accumulate)
 
     def update(self, x: Tensor, y: Tensor, others: Callable[[], tuple[Tensor, Tensor]] | None = None) -> Measurement:
