@@ -141,7 +141,7 @@ def measure(rate: float, prior: str, seed: int, steps: int) -> dict[str, Any]:
 
     def others() -> tuple[torch.Tensor, torch.Tensor]:
         return data.train[
-            BatchKey(torch.randint(len(data.train), (objective.NUM_OTHERS,), generator=generator), trainer.step)
+            BatchKey(torch.randint(len(data.train), (objective.NUM_OTHERS,), generator=generator), training.step)
         ]
 
     keys, kl = iter(Batches(len(data.train), BATCH_SIZE, seed=seed)), []
