@@ -15,6 +15,7 @@ from pixelvae.checkpoint import (
     load_data,
     load_progress,
     load_training,
+    load_weights,
     save_model,
 )
 from pixelvae.storage import write_atomically
@@ -118,6 +119,12 @@ def test_weights_that_the_model_does_not_have_are_refused(tmp_path):
     save_model(tmp_path, model, CONFIG, Progress())
     with pytest.raises(CheckpointError, match=r"config.yaml: prior\.flow\.\S+ is not in the model; \d+ more"):
         load(tmp_path)
+    other = small_model(seed=1)
+    before = [parameter.clone() for parameter in other.parameters()]
+    with pytest.raises(CheckpointError, match=r"prior\.flow\.\S+ is not in the model and \d+ more"):
+        load_weights(other, tmp_path)
+    for weight, old in zip(other.parameters(), before, strict=True):
+        assert torch.equal(weight, old)
 
 
 def test_training_state_runs_no_code(tmp_path):
