@@ -20,7 +20,7 @@ from pixelvae.evaluation.metrics import (
     train_metrics,
 )
 from pixelvae.evaluation.per_image import ELBO, PerImage, read_per_image, require_same_images, write_per_image
-from pixelvae.evaluation.probes import probe_latents
+from pixelvae.evaluation.probes import probe_latents, require_draws
 from pixelvae.hub import name_of
 from pixelvae.models.base import GenerativeModel
 from pixelvae.ranges import MAX_COUNT, require_count
@@ -38,6 +38,7 @@ def main(
     data: DataFactory | None = None,
     latents: bool = False,
     probe_images: int = 50_000,
+    probe_draws: int = 1,
     agreement_images: int = 1000,
     train_elbo: int = 0,
     against: Path | None = None,
@@ -63,6 +64,7 @@ def main(
         latents: Measure the latents too: rate and distortion, mutual information with its cap, and the accuracy of
             probes of posterior means, pixels and principal components (fitted on train, tested on the split).
         probe_images: Maximum number of training images for the probes, spread over the train split.
+        probe_draws: Binarisations of each of these images that the probes are fitted to, of dynamically binarised data.
         agreement_images: Number of images to reconstruct, to measure how often a classifier of real images assigns the
             original's class to the reconstruction; 0 for none. Not informative for a class-conditional decoder.
         train_elbo: Number of images of the train split, spread over it, whose ELBO is measured too; 0 for none.
@@ -84,6 +86,7 @@ def main(
     examples = open_data(checkpoint, model, data, trust)
     if latents:
         check_latents(model, examples, split, probe_images, agreement_images)
+        require_draws(examples.train, probe_draws)
     measured: Split = getattr(examples, split)
     if other is not None:
         require_same_images(measured, other[ELBO], f"against={against}")
@@ -95,7 +98,7 @@ def main(
     if train_elbo:
         metrics |= train_metrics(model, examples.train, max_images=train_elbo, seed=seed, world=world)
     if latents and model.has_latents:
-        metrics |= latent_metrics(model, examples, measured, metrics, probe_images, seed, world)
+        metrics |= latent_metrics(model, examples, measured, metrics, probe_images, probe_draws, seed, world)
         if agreement_images and len(examples.spec.sites) == 2:
             _announce("A classifier of real images, and how it classifies reconstructions ...", world)
             metrics |= agreement_metrics(model, examples, measured, max_images=agreement_images, seed=seed, world=world)
@@ -143,6 +146,7 @@ def latent_metrics(
     split: Split,
     bounds: dict[str, Any],
     probe_images: int,
+    probe_draws: int,
     seed: int,
     world: World,
 ) -> dict[str, Any]:
@@ -150,9 +154,13 @@ def latent_metrics(
     _announce("Mutual information ...", world)
     metrics = information_metrics(model, split, bounds, seed=seed, world=world)
     _announce("Probes of posterior means ...", world)
-    metrics |= probe_latents(model, data, split, device=world.device, max_images=probe_images).metrics()
+    metrics |= probe_latents(
+        model, data, split, device=world.device, max_images=probe_images, draws=probe_draws
+    ).metrics()
     _announce("Probes of pixels and of their principal components ...", world)
-    return metrics | pixel_probe_metrics(data, split, latent_dim=model.latent_dim, max_images=probe_images)
+    return metrics | pixel_probe_metrics(
+        data, split, latent_dim=model.latent_dim, max_images=probe_images, draws=probe_draws
+    )
 
 
 def _announce(what: str, world: World) -> None:

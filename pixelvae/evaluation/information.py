@@ -68,8 +68,11 @@ def encode_split(
     device: torch.device,
     batch_size: int | None = None,
     max_images: int | None = None,
+    epoch: int = 0,
 ) -> list[Distribution]:
     """Yield q(h|x) of the examples of a split, or of ``max_images`` spread over it, in order, batch by batch.
+
+    The pixels of dynamically binarised examples are those of ``epoch``.
 
     Raises:
         ValueError: If the data of the split do not match the model, the model has no latents, or an argument is out
@@ -81,7 +84,7 @@ def encode_split(
     batch_size = default_batch_size(split) if batch_size is None else require_count("batch_size", batch_size)
     batches: list[Distribution] = []
     for key in sequential(split, batch_size, max_images):
-        x, y = (tensor.to(device) for tensor in split[key])
+        x, y = (tensor.to(device) for tensor in split[key._replace(epoch=epoch)])
         batches.append(model.encode(x, y))
     return batches
 

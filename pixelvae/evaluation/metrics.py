@@ -138,12 +138,13 @@ def information_metrics(
     }
 
 
-def pixel_probe_metrics(data: DataSet, split: Split, *, latent_dim: int, max_images: int) -> Metrics:
+def pixel_probe_metrics(data: DataSet, split: Split, *, latent_dim: int, max_images: int, draws: int = 1) -> Metrics:
     """Probes of features that are not learnt: pixels, and as many of their principal components as latents."""
     metrics: Metrics = {}
-    for name, probed in probe_pixels(data, split, latent_dim=latent_dim, max_images=max_images).items():
+    found = probe_pixels(data, split, latent_dim=latent_dim, max_images=max_images, draws=draws)
+    for name, probed in found.items():
         metrics |= probed.metrics(f"_{name}")
-    return metrics | {"num_probe_train_images": min(max_images, len(data.train))}
+    return metrics | {"num_probe_train_images": min(max_images, len(data.train)), "num_probe_draws": draws}
 
 
 def agreement_metrics(

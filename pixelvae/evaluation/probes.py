@@ -16,6 +16,7 @@ from pixelvae.data.spec import ABSENT
 from pixelvae.data.splits import BatchKey, DataSet, Split, spread
 from pixelvae.evaluation.information import encode_split, means_of
 from pixelvae.models.base import GenerativeModel
+from pixelvae.ranges import MAX_COUNT, require_count
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline  # sklearn is imported where it is used: it takes 0.8 s
@@ -63,13 +64,20 @@ class Probe(NamedTuple):
         }
 
 
-def probe(features_train: Features, y_train: Labels, features_test: Features, y_test: Labels) -> Probe:
+def probe(features_train: Features, y_train: Labels, features_test: Features, y_test: Labels, draws: int = 1) -> Probe:
     """Fit a linear and nearest-neighbour classifiers on train, and measure their accuracy on test.
 
     The linear classifier is a logistic regression on standardised features. The neighbours are nearest by Euclidean
     distance, once of the raw features and once of whitened ones (Mahalanobis distance). C and k maximise the accuracy
     on every tenth training example after a fit to the others; the final fit uses all. The grid of C is extended up to
     ``LIMITS`` while its best value is at an edge. The result is deterministic.
+
+    Args:
+        features_train: Features of the training examples; of all of them once for each draw, if there are several.
+        y_train: Their classes.
+        features_test: Features of the test examples.
+        y_test: Their classes.
+        draws: Number of draws of every training example, such as binarisations; all draws of one are held out together.
 
     Shape:
         features: (N, F), y: (N,).
@@ -89,7 +97,9 @@ def probe(features_train: Features, y_train: Labels, features_test: Features, y_
             f"features {features_train.shape} and {features_test.shape} with labels {y_train.shape} and "
             f"{y_test.shape}; wanted (N, F) with (N,) and (M, F) with (M,)"
         )
-    held_out = np.arange(len(y_train)) % HELD_OUT == HELD_OUT - 1
+    if len(y_train) % draws:
+        raise ValueError(f"{len(y_train)} training examples are not {draws} draws of each")
+    held_out = np.tile(np.arange(len(y_train) // draws) % HELD_OUT == HELD_OUT - 1, draws)
     fitted = features_train[~held_out], y_train[~held_out]
     chosen_on = features_train[held_out], y_train[held_out]
     if not held_out.any() or len(np.unique(fitted[1])) < 2:
@@ -122,43 +132,64 @@ def choose_penalty(score: Callable[[float], float]) -> tuple[float, bool]:
 
 
 def probe_latents(
-    model: GenerativeModel, data: DataSet, split: Split, *, device: torch.device, max_images: int
+    model: GenerativeModel, data: DataSet, split: Split, *, device: torch.device, max_images: int, draws: int = 1
 ) -> Probe:
     """Probes of posterior means, fitted to at most ``max_images`` of train and tested on ``split``.
 
-    They predict the first kind of label.
+    They predict the first kind of label. With several ``draws``, they are fitted to that many binarisations of every
+    training image (:func:`require_draws`), and tested on the one of ``split``.
 
     Raises:
         ValueError: If the data do not match the model, or have no labels.
     """
     require_split(data.train, model.spec)
     require_split(split, model.spec)
-    train, test = (
-        means_of(encode_split(model, part, device=device, max_images=most)).float().cpu().numpy()
-        for part, most in ((data.train, max_images), (split, None))
-    )
-    return probe(train, labels(data.train, max_images), test, labels(split))
+    require_draws(data.train, draws)
+
+    def means(part: Split, most: int | None, epoch: int) -> Features:
+        batches = encode_split(model, part, device=device, max_images=most, epoch=epoch)
+        return means_of(batches).float().cpu().numpy()
+
+    train = np.concatenate([means(data.train, max_images, epoch) for epoch in range(draws)])
+    y_train = np.tile(labels(data.train, max_images), draws)
+    return probe(train, y_train, means(split, None, 0), labels(split), draws)
 
 
-def probe_pixels(data: DataSet, split: Split, *, latent_dim: int, max_images: int) -> dict[str, Probe]:
+def require_draws(split: Split, draws: int) -> None:
+    """Check that there are as many different draws of the pixels of an example.
+
+    Raises:
+        ValueError: If ``draws`` is not positive, or more than one of pixels that are not drawn at random.
+    """
+    require_count("probe_draws", draws, most=MAX_COUNT)
+    first = torch.arange(min(len(split), 16))
+    if draws > 1 and torch.equal(*(split[BatchKey(first, epoch)][0] for epoch in (0, 1))):
+        raise ValueError(
+            f"probe_draws={draws}, but the training data are the same in every epoch; wanted 1, or data that are "
+            "binarised dynamically"
+        )
+
+
+def probe_pixels(data: DataSet, split: Split, *, latent_dim: int, max_images: int, draws: int = 1) -> dict[str, Probe]:
     """Probes of raw pixels, and of as many of their principal components as there are latents, for comparison.
 
     They use the same examples as :func:`probe_latents`.
     """
     from sklearn.decomposition import PCA
 
-    y_train, y_test = labels(data.train, max_images), labels(split)
-    train, test = pixels(data.train, max_images), pixels(split)
+    require_draws(data.train, draws)
+    y_train, y_test = np.tile(labels(data.train, max_images), draws), labels(split)
+    train, test = np.concatenate([pixels(data.train, max_images, epoch) for epoch in range(draws)]), pixels(split)
     components = PCA(min(latent_dim, *train.shape), svd_solver="covariance_eigh").fit(train)
     return {
-        "pixels": probe(train, y_train, test, y_test),
-        "pca": probe(components.transform(train), y_train, components.transform(test), y_test),
+        "pixels": probe(train, y_train, test, y_test, draws),
+        "pca": probe(components.transform(train), y_train, components.transform(test), y_test, draws),
     }
 
 
-def pixels(split: Split, max_images: int | None = None) -> Features:
+def pixels(split: Split, max_images: int | None = None, epoch: int = 0) -> Features:
     """Levels of a split's examples, or of some spread over it, from 0 to 1; absent values are ½. Returns (N, F)."""
-    x, _ = split[BatchKey(spread(len(split), max_images), epoch=0)]
+    x, _ = split[BatchKey(spread(len(split), max_images), epoch)]
     scaled = x.float().flatten(1) / (split.spec.levels - 1)
     return scaled.where(x.flatten(1) != ABSENT, 0.5).numpy()
 

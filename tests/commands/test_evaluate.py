@@ -104,6 +104,8 @@ def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, monkeypatc
         run(tmp_path, "--iwae_images=-1")
     with pytest.raises(ValueError, match="agreement_images=-1; wanted 0 or more"):
         run(tmp_path, "--latents=true", "--agreement_images=-1")
+    with pytest.raises(ValueError, match="probe_draws=0; wanted a whole number of at least 1"):
+        run(tmp_path, "--latents=true", "--probe_draws=0")
     data = small_data()
     data.train.spec = data.spec._replace(num_classes=())
     monkeypatch.setattr(evaluate, "open_data", lambda *_: data)

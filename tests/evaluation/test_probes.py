@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+import pixelvae as pv
 from pixelvae.data import BatchKey, spread
+from pixelvae.evaluation import probes
 from pixelvae.evaluation.probes import choose_penalty, labels, pixels, probe, probe_latents, probe_pixels
 from small_runs import CONFIG, small_data, small_model
 
@@ -167,3 +169,32 @@ def test_data_without_labels_are_refused():
     data.test.spec = data.test.spec._replace(num_classes=())
     with pytest.raises(ValueError, match="no labels"):
         labels(data.test)
+
+
+def test_all_draws_of_an_example_are_held_out_together(rng, monkeypatch):
+    """Otherwise C and k would be chosen on other draws of the examples that were fitted."""
+    seen = []
+    monkeypatch.setattr(probes, "_nearest", lambda *given: seen.append(given[4]) or (0.0, 1))
+    y = np.tile(rng.integers(0, 2, 33), 3)  # 33 is no multiple of ten
+    probe(features(rng, y, 0.1), y, features(rng, y, 0.1), y, draws=3)
+    (held_out, _) = seen
+    assert held_out.reshape(3, 33).sum(1).tolist() == [3, 3, 3]
+    assert (held_out.reshape(3, 33) == held_out[:33]).all()
+    with pytest.raises(ValueError, match="99 training examples are not 2 draws of each"):
+        probe(features(rng, y, 0.1), y, features(rng, y, 0.1), y, draws=2)
+
+
+def test_several_draws_are_other_pixels_of_the_same_examples(monkeypatch):
+    given = []
+    monkeypatch.setattr(probes, "probe", lambda *arguments: given.append(arguments))
+    data, model = small_data(), small_model(CONFIG | {"class_conditional": False})
+    probe_latents(model, data, data.test, device=torch.device("cpu"), max_images=120, draws=2)
+    probe_pixels(data, data.test, latent_dim=3, max_images=120, draws=2)
+    for train, y_train, _, _, draws in given:
+        assert (len(train), draws) == (240, 2)
+        assert (y_train[:120] == y_train[120:]).all()
+        assert not np.array_equal(train[:120], train[120:])
+    assert np.array_equal(given[1][0][120:], pixels(data.train, 120, epoch=1))
+    same = pv.Digits(levels=17)
+    with pytest.raises(ValueError, match="probe_draws=2, but the training data are the same in every epoch; wanted 1"):
+        probe_pixels(same, same.test, latent_dim=3, max_images=120, draws=2)
