@@ -128,7 +128,7 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu", classes: Seq
 
     Args:
         folder: The folder of a run (the best checkpoint is loaded), or of a checkpoint, such as RUN/last; or the name
-            of a published model, such as mnist/pixelvae_flow, whose weights are downloaded once.
+            of a published model, such as mnist/pixelvae_wide, whose weights are downloaded once.
         device: Device of the model.
         classes: Classes from outside the package that the checkpoint may name, such as your own decoder.
 

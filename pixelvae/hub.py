@@ -1,4 +1,4 @@
-"""Published models by name, such as ``mnist/pixelvae_flow``: shipped, cached, or downloaded by hash."""
+"""Published models by name, such as ``mnist/pixelvae_wide``: shipped, cached, or downloaded by hash."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from pixelvae import MNIST5k
 from pixelvae.commands.cli import run_script
+from pixelvae.commands.demo import TRAIN_IMAGES
 from pixelvae.commands.evaluate import main as evaluate
 from pixelvae.commands.train import run_or_resume
 from pixelvae.data import BatchKey, DataSet, Split, sequential
@@ -31,7 +32,7 @@ def main(results: Path = Path("results/mnist5k"), runs: Path = Path("runs/mnist5
     histogram(MNIST5k(levels=2), results / "histogram")
     for name in ("gated_pixelcnn", "factorised"):
         run_or_resume(Path(f"configs/mnist5k/{name}.yaml"), runs / name)
-        evaluate(runs / name / "best", out=results / name, num_samples=num_samples)
+        evaluate(runs / name / "best", out=results / name, num_samples=num_samples, train_elbo=TRAIN_IMAGES)
 
 
 def histogram(data: DataSet, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Publish a model: ``python scripts/publish.py runs/mnist/pixelvae_flow mnist/pixelvae_flow URL``.
+"""Publish a model: ``python scripts/publish.py runs/mnist/pixelvae_wide mnist/pixelvae_wide URL``.
 
 Writes the entry of results/weights.json and the model card. The file to upload to URL is RUN/best/model.safetensors.
 Without a URL, the repository itself holds the weights, beside the metrics.

@@ -15,6 +15,8 @@ from pixelvae.commands.sample import main as sample
 from pixelvae.commands.train import run_or_resume
 
 CONFIG = "mnist5k/pixelvae"
+TRAIN_IMAGES = 500
+"""Training images whose bound is measured too: as many as there are test images."""
 
 
 def main(out: Path = Path("runs/demo"), num_samples: int = 64, publish: Path | None = None) -> None:
@@ -27,14 +29,15 @@ def main(out: Path = Path("runs/demo"), num_samples: int = 64, publish: Path | N
     """
     start = time.perf_counter()
     run_or_resume(CONFIG, out)
-    metrics = evaluate(out / "best", out=out, num_samples=num_samples)
+    metrics = evaluate(out / "best", out=out, num_samples=num_samples, train_elbo=TRAIN_IMAGES)
     sample(out / "best", out=out)
     reconstruct(out / "best", out=out)
     interpolate(out / "best", out=out)
     complete(out / "best", out=out)
     if publish:
         publish.mkdir(parents=True, exist_ok=True)
-        for path in (*out.glob("*.png"), *(out / name for name in ("metrics.json", "config.yaml", "environment.txt"))):
+        kept = ("metrics.json", "per_image.safetensors", "config.yaml", "environment.txt")
+        for path in (*out.glob("*.png"), *(out / name for name in kept)):
             shutil.copyfile(path, publish / path.name)
     print(table(metrics))
     print(f"\n{time.perf_counter() - start:.0f} s in all. Pictures: {', '.join(map(str, sorted(out.glob('*.png'))))}")

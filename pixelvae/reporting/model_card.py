@@ -42,8 +42,8 @@ def write_model_card(folder: Path, name: str) -> Path:
     """Write README.md beside the metrics.json and config.yaml of a published model.
 
     Args:
-        folder: A folder of results, such as results/mnist/pixelvae_flow.
-        name: Name of the model for ``pixelvae.load``, such as mnist/pixelvae_flow.
+        folder: A folder of results, such as results/mnist/pixelvae_wide.
+        name: Name of the model for ``pixelvae.load``, such as mnist/pixelvae_wide.
 
     Raises:
         ValueError: If a file is not JSON or YAML, or lacks an entry.

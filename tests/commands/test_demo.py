@@ -17,7 +17,9 @@ def test_it_trains_evaluates_draws_and_publishes(tmp_path, monkeypatch, capsys):
         demo.main(tmp_path / "run", num_samples=2, publish=tmp_path / "published")
     assert load_progress(tmp_path / "run/last").step == 2
     names = {path.name for path in (tmp_path / "published").iterdir()}
-    assert names >= {"metrics.json", "config.yaml", "environment.txt", "samples.png", "completions.png"}
+    assert names >= {"metrics.json", "per_image.safetensors", "config.yaml", "environment.txt"}
+    assert names >= {"samples.png", "completions.png"}
     metrics = json.loads((tmp_path / "published/metrics.json").read_text())
     assert metrics["num_importance_samples"] == 2
+    assert metrics["train_elbo_stderr_nats"] > 0
     assert f"{-metrics['elbo_nats']:.2f}" in capsys.readouterr().out
