@@ -211,6 +211,19 @@ def test_the_page_of_rates_holds_the_measured_numbers():
         assert [f"{value:.2f}" for value in wanted if f"{value:.2f}" not in line] == []
 
 
+def test_the_page_of_rates_holds_the_ablation_of_every_constant():
+    """Each is changed in both directions, under two priors."""
+    page = (ROOT / "docs/rate.md").read_text()
+    found: dict[tuple[str, float], dict[str, str]] = {}
+    for row in json.loads((ROOT / "results/rate_constants.json").read_text())["rows"]:
+        ((name, value),) = row["constants"].items()
+        cells = f"{row['kl_nats_of_last_100_steps']:.2f} | {row['mutual_information_nats']:.2f}"
+        found.setdefault((name, value), {})[row["prior"]] = cells
+    assert len(found) >= 12
+    lines = [f"| {value:g} | {rows['StandardNormal']} | {rows['FlowPrior']} |" for (_, value), rows in found.items()]
+    assert [line for line in lines if line not in page] == []
+
+
 @pytest.mark.parametrize("name", ["fashion_mnist", "mnist"])
 def test_the_page_of_compression_holds_the_measured_numbers(name):
     page, results = (ROOT / "docs/compression.md").read_text(), ROOT / "results/compression"

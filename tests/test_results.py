@@ -10,7 +10,7 @@ from pixelvae.training.run_folder import differences
 ROOT = Path(__file__).parent.parent
 KEPT = sorted((ROOT / "results").glob("**/config.yaml"))
 COLOUR = {f"cifar10_jpeg/{name}": f"image_folder/{name}_cpu" for name in ("factorised", "gated_pixelcnn", "pixelvae")}
-OTHERS = {"mnist/latents": "mnist/pixelvae_flow", "mnist/pixelvae_flow/all_images": "mnist/pixelvae_flow"} | COLOUR
+OTHERS = {"mnist/latents": "mnist/pixelvae_consistent"} | COLOUR
 """Results of the run of another folder, or of a configuration with another name."""
 
 
