@@ -107,7 +107,7 @@ def test_principal_components_are_of_train_alone(fits):
 
 def test_latents_are_probed_on_train_and_scored_on_the_split(monkeypatch):
     sizes = []
-    monkeypatch.setattr(probes, "probe", lambda *parts: sizes.append([len(part) for part in parts]))
+    monkeypatch.setattr(probes, "probe", lambda *parts: sizes.append([len(part) for part in parts[:4]]))
     model = small_model().eval()
     data = Digits(levels=2)
     probe_latents(model, data, data.validation, device=CPU, max_images=150)
