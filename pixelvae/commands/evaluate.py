@@ -78,15 +78,13 @@ def main(
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split={split!r}; wanted train, validation or test")
     require_count("iwae_images", 1 if iwae_images is None else iwae_images, most=MAX_COUNT)
-    if train_elbo < 0:
-        raise ValueError(f"train_elbo={train_elbo}; wanted 0 or more images of the train split")
+    require_count("train_elbo", train_elbo, least=0, most=MAX_COUNT)
     other = None if against is None else read_per_image(against)
     world = connect(device)
     model = load(checkpoint, device=world.device, classes=trusted(trust))
     examples = open_data(checkpoint, model, data, trust)
     if latents:
-        check_latents(model, examples, split, probe_images, agreement_images)
-        require_draws(examples.train, probe_draws)
+        check_latents(model, examples, split, probe_images, probe_draws, agreement_images)
     measured: Split = getattr(examples, split)
     if other is not None:
         require_same_images(measured, other[ELBO], f"against={against}")
@@ -122,7 +120,9 @@ def write(out: Path, checkpoint: Path, metrics: dict[str, Any], per_image: dict[
     print(f"Written to {out}/metrics.json and per_image.safetensors")
 
 
-def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_images: int, agreement_images: int) -> None:
+def check_latents(
+    model: GenerativeModel, data: DataSet, split: str, probe_images: int, probe_draws: int, agreement_images: int
+) -> None:
     """Check, before any work, that the latents can be measured.
 
     Raises:
@@ -138,6 +138,7 @@ def check_latents(model: GenerativeModel, data: DataSet, split: str, probe_image
         raise ValueError(f"agreement_images={agreement_images}; wanted 0 or more")
     if probe_images < 100:
         raise ValueError(f"probe_images={probe_images}; wanted at least 100")
+    require_draws(data.train, probe_draws)
 
 
 def latent_metrics(
