@@ -150,5 +150,5 @@ def test_a_difference_to_another_evaluation_is_paired(tmp_path, monkeypatch):
         run(tmp_path / "c", f"--against={tmp_path}/a", "--split=validation")
     with pytest.raises(ValueError, match="does not exist; pixelvae evaluate writes it"):
         run(tmp_path / "c", f"--against={tmp_path}/none")
-    with pytest.raises(ValueError, match="train_elbo=-1; wanted 0 or more"):
+    with pytest.raises(ValueError, match="train_elbo=-1; wanted a whole number of at least 0"):
         run(tmp_path / "c", "--train_elbo=-1")
