@@ -105,7 +105,7 @@ def main(
 
 
 def key(row: dict[str, Any]) -> tuple[Any, ...]:
-    """What tells a row from the others."""
+    """The settings of a row, which no other row has."""
     constants = json.dumps(row.get("constants", {}), sort_keys=True)
     return row["estimate"], constants, row["rate_nats"], row["prior"], row["seed"]
 

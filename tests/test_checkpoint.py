@@ -19,7 +19,7 @@ from pixelvae.checkpoint import (
     save_model,
 )
 from pixelvae.storage import write_atomically
-from small_runs import CONFIG, small_model
+from small_runs import CONFIG, small_fit, small_model
 
 
 @pytest.fixture
@@ -162,3 +162,11 @@ def test_the_metadata_are_plain_json(folder):
 
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert json.loads(file.metadata()["spec"]) == {"shape": [1, 8, 8], "levels": 2, "num_classes": [10]}
+
+
+def test_the_configuration_is_kept_with_the_checkpoint(tmp_path):
+    small_fit(tmp_path, steps=1)
+    kept = yaml.safe_load((tmp_path / "last/config.yaml").read_text())
+    assert kept.items() >= CONFIG.items()
+    assert kept["train"]["batch_size"] == 8  # the argument of fit overrides the caller's configuration
+    assert kept["objective"]["beta"] == 1.0

@@ -115,6 +115,13 @@ def test_the_table_of_seeds_is_the_one_that_was_measured():
         by_seed = [f"{a:.2f} ± {b:.2f}" for a, b in zip(pair["by_seed_nats"], pair["by_seed_stderr_nats"], strict=True)]
         said = [*by_seed, f"{pair['mean_nats']:.2f} ± {pair['stderr_of_seeds_nats']:.2f} nats"]
         assert [words for words in said if words not in RESULTS] == []
+        assert said[-1] in README
+
+
+@pytest.mark.parametrize("name", ["factorised", "gated_pixelcnn", "pixelvae"])
+def test_the_bounds_of_training_digits_are_those_that_were_measured(name):
+    metrics = json.loads((ROOT / f"results/mnist5k/{name}/metrics.json").read_text())
+    assert f"{-metrics['train_elbo_nats']:.2f} ± {metrics['train_elbo_stderr_nats']:.2f}" in RESULTS
 
 
 @pytest.mark.parametrize("prior", ["hierarchical_prior", "vamp_prior", "flow_prior"])

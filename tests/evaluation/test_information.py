@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from opaque import Opaque
 from pixelvae import FlowPrior, StandardNormal
 from pixelvae.data import BatchKey
 from pixelvae.evaluation import information as latents
@@ -19,27 +20,10 @@ from pixelvae.evaluation.information import (
     mutual_information,
     posterior_means,
 )
-from pixelvae.latents.distributions import DiagonalNormal, Distribution
+from pixelvae.latents.distributions import DiagonalNormal
 from small_runs import small_data, small_model
 
 CPU = torch.device("cpu")
-
-
-class Opaque(Distribution):
-    """A posterior that is not known to be normal."""
-
-    def __init__(self, q):
-        self.q = q
-
-    def rsample(self, noise):
-        return self.q.rsample(noise)
-
-    def log_prob(self, h):
-        return self.q.log_prob(h)
-
-    @property
-    def mean(self):
-        return self.q.loc
 
 
 @pytest.fixture(scope="module")

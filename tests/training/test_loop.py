@@ -292,13 +292,3 @@ def test_torch_compile_computes_the_same_step(tmp_path):
     compiled = small_fit(tmp_path / "compiled", steps=2, compile="always")
     for a, b in zip(eager.model.parameters(), compiled.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
-
-
-def test_the_configuration_is_kept_with_the_checkpoint(tmp_path):
-    import yaml
-
-    small_fit(tmp_path, steps=1)
-    kept = yaml.safe_load((tmp_path / "last/config.yaml").read_text())
-    assert kept.items() >= CONFIG.items()
-    assert kept["train"]["batch_size"] == 8  # the argument of fit overrides the caller's configuration
-    assert kept["objective"]["beta"] == 1.0
